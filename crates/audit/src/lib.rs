@@ -1,0 +1,1 @@
+//! The ledger's proof: leaves, tree, checkpoints, tiles, offline verification, provenance graph.

@@ -1,0 +1,1 @@
+//! The conductor: the verbs of the control plane.

@@ -1,0 +1,1 @@
+//! Measures: model checks, benches, scenarios.

@@ -1,0 +1,1 @@
+//! Enforcement points: MCP in front of any number of tool servers.

@@ -1,0 +1,1 @@
+//! Cedar policies: schema, entities, evaluation, validation and their tests.

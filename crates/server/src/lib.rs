@@ -1,0 +1,1 @@
+//! The control plane over HTTP: v1 API, token endpoint, events.

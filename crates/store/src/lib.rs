@@ -1,0 +1,1 @@
+//! Event streams with a conditional append, on SQLite and PostgreSQL.

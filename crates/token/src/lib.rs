@@ -1,0 +1,1 @@
+//! Task tokens: mint, verify, proof of possession.
