@@ -16,8 +16,11 @@ pub mod words;
 
 pub use repo::{Finding, Repo};
 
+/// Looks at the repository and says what it objects to.
+pub type Rule = fn(&Repo) -> Vec<Finding>;
+
 /// Every rule of the house with its name, in the order they are reported.
-pub const RULES: &[(&str, fn(&Repo) -> Vec<Finding>)] = &[
+pub const RULES: &[(&str, Rule)] = &[
     ("layers", layers::check),
     ("manifests", layers::manifests),
     ("supply", supply::check),
