@@ -1,1 +1,29 @@
-//! The ledger's proof: leaves, tree, checkpoints, tiles, offline verification, provenance graph.
+//! The ledger's proof: leaves, tree, checkpoints, tiles, offline verification.
+//!
+//! Every event is one opaque byte string and one leaf of an RFC 6962 Merkle tree (SHA-256). A signed
+//! *checkpoint* (C2SP tlog-checkpoint) fixes the whole history up to its size; an *evidence bundle*
+//! (C2SP tlog-tiles layout in a folder) carries everything an auditor needs to check it offline.
+//!
+//! Everything here is pure, values in and values out.
+//! The crate knows nothing of what an event means, so a verifier can be built from it alone.
+//!
+//! - [`tree`]: leaf and node hashes, the frontier a writer keeps, inclusion and consistency proofs
+//! - [`checkpoint`]: signed notes, their keys, and the checkpoint inside
+//! - [`tile`]: where hashes and entries live in a tlog-tiles layout
+//! - [`proof`]: a receipt for one event that verifies without the log
+//! - [`error`]: what can be wrong, with stable codes
+
+pub mod checkpoint;
+pub mod error;
+pub mod proof;
+pub mod tile;
+pub mod tree;
+
+pub use checkpoint::{Checkpoint, Note, NoteSigner, NoteVerifier};
+pub use error::AuditError;
+pub use proof::InclusionReceipt;
+pub use tile::{MAX_EVENT_BYTES, TilePath};
+pub use tree::{
+    Frontier, Hash, Node, ProofPlan, TileRange, consistency_proof, inclusion_proof, leaf_hash, node_hash,
+    root_of, verify_consistency, verify_inclusion,
+};
