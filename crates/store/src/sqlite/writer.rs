@@ -1,0 +1,321 @@
+//! The one writer: takes everything waiting, judges it on stream heads in memory, commits once, answers.
+//!
+//! INVARIANT (INV7): no request is answered with success before `COMMIT` has returned, which with
+//! `synchronous=FULL` means that the log was flushed. A failed commit fails its whole batch, and nothing
+//! kept in memory outlives it. After a medium failure the writer stops: a flush that failed is never tried
+//! again as if the pages were still there to be flushed.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bailiwick_audit::tree::Frontier;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::checkpoint::{Checkpointer, Gate};
+use super::open::{self, Lock, Opened};
+use super::read::{self, int};
+use super::trouble::file_error;
+use super::{Readers, store_error};
+use crate::error::{AppendError, Fault, Refusal, StoreError};
+use crate::heads::{self, Heads};
+use crate::ledger::{self, TileNode};
+use crate::queue::{Done, Job, Once, Outcome, Request, Status, Waiting};
+use crate::record::{Append, Appended, HealthState, Remembered, StoredCheckpoint, ViewPut};
+
+/// Stream heads kept in memory between commits; past this they are read again.
+const HEADS_MAX: usize = 1 << 17;
+/// Expired keys removed with each commit that remembers one: more than it adds, so that they go away.
+const PURGED_PER_COMMIT: i64 = 64;
+/// What an event costs in the log beside its bytes, roughly: parts of a row, an index entry and its pages.
+const EVENT_OVERHEAD_BYTES: usize = 512;
+
+/// Starts the writer's thread; it ends, and lets go of the file, when the queue is closed.
+pub(super) fn start(
+    path: &Path,
+    opened: Opened,
+    status: Arc<Status>,
+    readers: Arc<Readers>,
+    waiting: Waiting,
+) -> Result<(), StoreError> {
+    let gate = Arc::new(Gate::default());
+    let writer = Writer {
+        home: Home::of(path)?,
+        ledger: Some(Ledger::new(opened.connection, opened.frontier)),
+        stopped: None,
+        checkpointer: Checkpointer::start(path, Arc::clone(&gate))?,
+        gate,
+        status,
+        readers,
+        _lock: opened.lock,
+    };
+    let spawned = std::thread::Builder::new().name("bw-writer".into()).spawn(move || writer.run(waiting));
+    spawned.map(|_| ()).map_err(|error| StoreError::new(Fault::Busy, format!("no thread: {error}")))
+}
+
+struct Writer {
+    home: Home,
+    /// Absent after a failed commit, until it could be read anew.
+    ledger: Option<Ledger>,
+    /// Why nothing is written any more.
+    stopped: Option<StoreError>,
+    gate: Arc<Gate>,
+    status: Arc<Status>,
+    readers: Arc<Readers>,
+    // Dropped in this order: the checkpointer's connection first, the lock last.
+    checkpointer: Checkpointer,
+    _lock: Lock,
+}
+
+impl Writer {
+    fn run(mut self, mut waiting: Waiting) {
+        while let Some(batch) = waiting.batch_blocking() {
+            let outcomes = self.commit(&batch);
+            match outcomes {
+                Ok(outcomes) => {
+                    batch.into_iter().zip(outcomes).for_each(|(request, outcome)| request.answer(outcome));
+                }
+                Err(error) => batch.into_iter().for_each(|request| request.answer(Err(error.clone().into()))),
+            }
+        }
+        self.readers.close();
+        drop(self);
+        waiting.left();
+    }
+
+    /// One commit for the whole batch: an outcome for each request, or one failure for all.
+    fn commit(&mut self, batch: &[Request]) -> Result<Vec<Outcome>, StoreError> {
+        if let Some(stopped) = &self.stopped {
+            return Err(stopped.clone());
+        }
+        let result = self.try_commit(batch);
+        match &result {
+            Ok(_) => self.status.up(),
+            Err(error) => self.fail(error),
+        }
+        result
+    }
+
+    fn try_commit(&mut self, batch: &[Request]) -> Result<Vec<Outcome>, StoreError> {
+        self.home.check()?;
+        let _passage = self.gate.pass();
+        let ledger = match self.ledger.take() {
+            Some(ledger) => self.ledger.insert(ledger),
+            None => {
+                let (connection, frontier) = open::reopen(&self.home.path)?;
+                self.ledger.insert(Ledger::new(connection, frontier))
+            }
+        };
+        let before = ledger.frontier.size();
+        let (outcomes, bytes) = ledger.commit(batch)?;
+        let after = ledger.frontier.size();
+        let events = usize::try_from(after - before).unwrap_or(usize::MAX);
+        self.checkpointer.wrote(bytes.saturating_add(events.saturating_mul(EVENT_OVERHEAD_BYTES)));
+        self.status.committed(after);
+        Ok(outcomes)
+    }
+
+    /// Drops everything held in memory. What may have reached the medium only in part stops the writer.
+    fn fail(&mut self, error: &StoreError) {
+        self.ledger = None;
+        let transient = matches!(error.fault(), Fault::Full | Fault::Locked | Fault::ReadOnly | Fault::Busy);
+        if transient {
+            self.status.failed(HealthState::Failing, error);
+        } else {
+            self.stopped = Some(error.clone());
+            self.status.failed(HealthState::Stopped, error);
+        }
+    }
+}
+
+/// The file as it was when opened. SQLite would go on writing to a file that has been unlinked.
+struct Home {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Home {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        let found = std::fs::metadata(path).map_err(|error| file_error("the file cannot be seen", &error))?;
+        Ok(Home { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let found = std::fs::metadata(&self.path).map_err(|error| file_error("the file cannot be seen", &error))?;
+        if (found.dev(), found.ino()) != (self.device, self.inode) {
+            return Err(StoreError::new(Fault::Gone, "another file is in its place"));
+        }
+        Ok(())
+    }
+}
+
+/// The writing connection with what it knows of the file's content.
+struct Ledger {
+    db: Connection,
+    frontier: Frontier,
+    heads: Heads,
+}
+
+impl Ledger {
+    fn new(db: Connection, frontier: Frontier) -> Self {
+        Ledger { db, frontier, heads: Heads::default() }
+    }
+
+    /// Writes what is accepted; gives the outcomes and the bytes written. On an error the caller drops `self`.
+    fn commit(&mut self, batch: &[Request]) -> Result<(Vec<Outcome>, usize), StoreError> {
+        if self.heads.len() > HEADS_MAX {
+            self.heads.forget();
+        }
+        self.run("BEGIN IMMEDIATE")?;
+        let mut transaction = Transaction { bytes: 0, wrote: false, nodes: Vec::new(), purge_before: None };
+        let outcomes: Result<Vec<_>, _> =
+            batch.iter().map(|request| self.apply(&request.job, &mut transaction)).collect();
+        let outcomes = outcomes?;
+        if !transaction.wrote {
+            self.run("ROLLBACK")?;
+            return Ok((outcomes, 0));
+        }
+        self.seal(&transaction)?;
+        self.run("COMMIT")?;
+        Ok((outcomes, transaction.bytes))
+    }
+
+    fn run(&self, sql: &str) -> Result<(), StoreError> {
+        let mut statement = self.db.prepare_cached(sql).map_err(store_error)?;
+        statement.execute([]).map(|_| ()).map_err(store_error)
+    }
+
+    /// An outer error fails the batch, an inner one refuses this job alone.
+    fn apply(&mut self, job: &Job, transaction: &mut Transaction) -> Result<Outcome, StoreError> {
+        match job {
+            Job::Append(append) => self.append(append, transaction),
+            Job::Remember(once) => self.remember(once, transaction),
+            Job::Checkpoint(checkpoint) => self.checkpoint(checkpoint, transaction),
+        }
+    }
+
+    fn append(&mut self, append: &Append, transaction: &mut Transaction) -> Result<Outcome, StoreError> {
+        for stream in heads::named(append) {
+            if !self.heads.knows(stream) {
+                self.heads.learn(stream.to_owned(), read::version(&self.db, stream)?);
+            }
+        }
+        let first_version = match self.heads.accept(append) {
+            Ok(version) => version,
+            Err(conflict) => return Ok(Err(conflict)),
+        };
+        transaction.wrote = true;
+        let first_index = self.frontier.size();
+        self.insert_events(append, first_version, transaction)?;
+        append.views.iter().try_for_each(|put| self.put_view(put, transaction))?;
+        let version = first_version + append.events.len() as u64;
+        Ok(Ok(Done::Appended(Appended { version, first_index })))
+    }
+
+    fn insert_events(
+        &mut self,
+        append: &Append,
+        first_version: u64,
+        transaction: &mut Transaction,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO events (idx, stream, version, time_ms, kind, bytes, leaf)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let mut insert = self.db.prepare_cached(sql).map_err(store_error)?;
+        for (version, event) in (first_version..).zip(&append.events) {
+            let (index, leaf) = ledger::grow(&mut self.frontier, &event.bytes, &mut transaction.nodes);
+            let (version, time) = (int(version), int(event.time_ms));
+            let row = params![int(index), append.stream, version, time, event.kind, event.bytes, leaf.as_bytes()];
+            insert.execute(row).map_err(store_error)?;
+            transaction.bytes += event.bytes.len();
+        }
+        Ok(())
+    }
+
+    fn put_view(&self, put: &ViewPut, transaction: &mut Transaction) -> Result<(), StoreError> {
+        let ViewPut { view, key, value } = put;
+        match value {
+            Some(value) => {
+                let sql = "INSERT INTO views (view, key, value) VALUES (?1, ?2, ?3)
+                           ON CONFLICT (view, key) DO UPDATE SET value = excluded.value";
+                let mut upsert = self.db.prepare_cached(sql).map_err(store_error)?;
+                upsert.execute(params![view, key, value]).map_err(store_error)?;
+                transaction.bytes += value.len();
+            }
+            None => {
+                let sql = "DELETE FROM views WHERE view = ?1 AND key = ?2";
+                let mut delete = self.db.prepare_cached(sql).map_err(store_error)?;
+                delete.execute(params![view, key]).map_err(store_error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, once: &Once, transaction: &mut Transaction) -> Result<Outcome, StoreError> {
+        let sql = "SELECT value FROM remembered WHERE scope = ?1 AND key = ?2 AND expires_ms > ?3";
+        let mut find = self.db.prepare_cached(sql).map_err(store_error)?;
+        let found = find.query_row(params![once.scope, once.key, int(once.now_ms)], |row| row.get(0));
+        if let Some(value) = found.optional().map_err(store_error)? {
+            return Ok(Ok(Done::Remembered(Remembered::Seen(value))));
+        }
+        let sql = "INSERT INTO remembered (scope, key, value, expires_ms) VALUES (?1, ?2, ?3, ?4)
+                   ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value, expires_ms = excluded.expires_ms";
+        let mut insert = self.db.prepare_cached(sql).map_err(store_error)?;
+        let row = params![once.scope, once.key, once.value, int(once.expires_ms)];
+        insert.execute(row).map_err(store_error)?;
+        transaction.wrote = true;
+        transaction.bytes += once.value.len();
+        let earliest = transaction.purge_before.unwrap_or(u64::MAX).min(once.now_ms);
+        transaction.purge_before = Some(earliest);
+        Ok(Ok(Done::Remembered(Remembered::New)))
+    }
+
+    fn checkpoint(
+        &self,
+        checkpoint: &StoredCheckpoint,
+        transaction: &mut Transaction,
+    ) -> Result<Outcome, StoreError> {
+        if checkpoint.size > self.frontier.size() {
+            let beyond = Refusal::Unstorable("a checkpoint beyond the ledger");
+            return Ok(Err(AppendError::Refused(beyond)));
+        }
+        let sql = "INSERT INTO checkpoints (size, note) VALUES (?1, ?2)
+                   ON CONFLICT (size) DO UPDATE SET note = excluded.note";
+        let mut insert = self.db.prepare_cached(sql).map_err(store_error)?;
+        insert.execute(params![int(checkpoint.size), checkpoint.note]).map_err(store_error)?;
+        transaction.wrote = true;
+        Ok(Ok(Done::Kept))
+    }
+
+    /// What every commit that wrote something ends with: the tree, and expired keys removed.
+    fn seal(&self, transaction: &Transaction) -> Result<(), StoreError> {
+        let sql = "INSERT INTO tile_nodes (level, idx, hash) VALUES (?1, ?2, ?3)";
+        for node in &transaction.nodes {
+            let mut insert = self.db.prepare_cached(sql).map_err(store_error)?;
+            let row = params![node.level, int(node.index), node.hash.as_bytes()];
+            insert.execute(row).map_err(store_error)?;
+        }
+        let mut update = self.db.prepare_cached("UPDATE frontier SET bytes = ?1 WHERE one = 1").map_err(store_error)?;
+        update.execute([self.frontier.to_bytes()]).map_err(store_error)?;
+        transaction.purge_before.map_or(Ok(()), |before| self.purge(before))
+    }
+
+    fn purge(&self, before_ms: u64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM remembered WHERE (scope, key) IN
+                   (SELECT scope, key FROM remembered WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)";
+        let mut purge = self.db.prepare_cached(sql).map_err(store_error)?;
+        purge.execute(params![int(before_ms), PURGED_PER_COMMIT]).map(|_| ()).map_err(store_error)
+    }
+}
+
+/// What one commit has come to so far.
+struct Transaction {
+    /// Payload written, bytes.
+    bytes: usize,
+    /// Whether there is anything to commit.
+    wrote: bool,
+    /// Tile hashes completed.
+    nodes: Vec<TileNode>,
+    /// Earliest clock given by those who remembered: keys expired for all of them may go.
+    purge_before: Option<u64>,
+}
