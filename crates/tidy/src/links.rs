@@ -50,7 +50,7 @@ fn in_line(line: &str) -> impl Iterator<Item = String> {
 }
 
 /// `path` as seen from the folder of `from`, relative to the root.
-fn resolve(from: &str, path: &str) -> String {
+pub(crate) fn resolve(from: &str, path: &str) -> String {
     let joined = Path::new(from).parent().unwrap_or(Path::new("")).join(path);
     let mut out = PathBuf::new();
     for part in joined.components() {

@@ -35,6 +35,11 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn numbers_in_the_manual_are_those_in_the_code() {
+    holds("defaults");
+}
+
+#[test]
 fn pages_about_proofs_match_the_tests() {
     holds("proofs");
 }
