@@ -4,21 +4,24 @@
 //! *checkpoint* (C2SP tlog-checkpoint) fixes the whole history up to its size; an *evidence bundle*
 //! (C2SP tlog-tiles layout in a folder) carries everything an auditor needs to check it offline.
 //!
-//! Everything here is pure, values in and values out.
+//! Everything here is pure, values in and values out, except [`bundle`], which reads and writes files.
 //! The crate knows nothing of what an event means, so a verifier can be built from it alone.
 //!
 //! - [`tree`]: leaf and node hashes, the frontier a writer keeps, inclusion and consistency proofs
 //! - [`checkpoint`]: signed notes, their keys, and the checkpoint inside
 //! - [`tile`]: where hashes and entries live in a tlog-tiles layout
 //! - [`proof`]: a receipt for one event that verifies without the log
+//! - [`bundle`]: writing and verifying an evidence bundle
 //! - [`error`]: what can be wrong, with stable codes
 
+pub mod bundle;
 pub mod checkpoint;
 pub mod error;
 pub mod proof;
 pub mod tile;
 pub mod tree;
 
+pub use bundle::{BundleReport, BundleWriter, verify_bundle, verify_consistent, write_bundle};
 pub use checkpoint::{Checkpoint, Note, NoteSigner, NoteVerifier};
 pub use error::AuditError;
 pub use proof::InclusionReceipt;
