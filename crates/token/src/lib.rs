@@ -43,3 +43,6 @@ pub use replay::ReplayWindow;
 pub use subject::SpiffeId;
 pub use trust::IssuerKeys;
 pub use verify::{Caller, Holder, Request, SignatureCache, Verified, Verifier};
+
+#[cfg(test)]
+mod wycheproof;

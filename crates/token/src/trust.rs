@@ -117,9 +117,26 @@ fn rsa(jwk: &Map<String, Value>) -> Result<VerifyingKey, TokenRefusal> {
     if n.len() < MODULUS_BYTES_MIN {
         return Err(TokenRefusal::KeyUnsupported);
     }
+    if is_roca(&n) {
+        return Err(TokenRefusal::KeyMalformed("a key made by a broken generator (CVE-2017-15361)"));
+    }
     let (names, parameters) = rsa_algorithm(jwk.get("alg"))?;
     let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters);
     Ok(VerifyingKey::new(names, parsed.map_err(|_| TokenRefusal::KeyMalformed("not an RSA key"))?))
+}
+
+/// Keys of one vendor's broken generator can be factored (CVE-2017-15361, "ROCA"). Their modulus is a power of
+/// 65537 modulo every small prime; of sound keys about one in 2^27 is.
+fn is_roca(modulus: &[u8]) -> bool {
+    const PRIMES: [u32; 36] = [
+        5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
+        107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163,
+    ];
+    PRIMES.iter().all(|p| {
+        let residue = modulus.iter().fold(0_u32, |rest, byte| (rest * 256 + u32::from(*byte)) % p);
+        let powers = std::iter::successors(Some(1_u32), |power| Some(power * (65537 % p) % p));
+        powers.take(*p as usize).any(|power| power == residue)
+    })
 }
 
 fn rsa_algorithm(
