@@ -156,7 +156,9 @@ pub enum Refusal {
     #[error("it holds no event")]
     Empty,
     /// One event's canonical bytes are more than the ledger takes.
-    #[error("an event of {bytes} bytes is over the limit of {max}; record a hash and a truncated view instead")]
+    #[error(
+        "an event of {bytes} bytes is over the limit of {max}; record a hash and a truncated view instead"
+    )]
     EventTooLarge {
         /// Size of the event, bytes.
         bytes: usize,

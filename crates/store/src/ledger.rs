@@ -97,7 +97,8 @@ pub(crate) fn check_opening(found: &Found) -> Result<(), StoreError> {
         return Err(StoreError::new(Fault::RolledBack, detail));
     }
     if found.frontier.size() != found.leaves {
-        let detail = format!("the tree covers {} events, the ledger holds {}", found.frontier.size(), found.leaves);
+        let detail =
+            format!("the tree covers {} events, the ledger holds {}", found.frontier.size(), found.leaves);
         return Err(StoreError::new(Fault::Corrupt, detail));
     }
     if found.frontier != found.recomputed {
@@ -125,7 +126,9 @@ mod tests {
         for size in [0, 1, 255, 256, 257, 511, 65_535, 65_536, 65_537, 69_999, 70_000_usize] {
             let fetch = |run: &Run| {
                 let slots = run.start..run.start + run.count;
-                slots.map(|i| if run.level == 0 { leaves[i as usize] } else { nodes[&(run.level, i)] }).collect()
+                slots
+                    .map(|i| if run.level == 0 { leaves[i as usize] } else { nodes[&(run.level, i)] })
+                    .collect()
             };
             let runs: Vec<Vec<Hash>> = runs_of(size as u64).iter().map(fetch).collect();
             assert_eq!(frontier_of(size as u64, &runs).unwrap(), at[size], "size {size}");

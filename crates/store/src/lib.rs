@@ -15,6 +15,7 @@
 mod error;
 mod heads;
 mod ledger;
+mod postgres;
 mod queue;
 mod record;
 mod sqlite;
@@ -42,6 +43,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 enum Backend {
     Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
 }
 
 /// Asks the backend the same thing whichever it is.
@@ -49,6 +51,7 @@ macro_rules! on_backend {
     ($store:expr, $db:ident => $ask:expr) => {
         match &$store.backend {
             Backend::Sqlite($db) => $ask,
+            Backend::Postgres($db) => $ask,
         }
     };
 }
@@ -64,9 +67,7 @@ impl Store {
     pub async fn open(location: Location) -> Result<Self, StoreError> {
         let backend = match location {
             Location::Sqlite(path) => Backend::Sqlite(sqlite::Sqlite::open(path).await?),
-            Location::Postgres(_) => {
-                return Err(StoreError::new(Fault::Config, "PostgreSQL is not supported yet"));
-            }
+            Location::Postgres(url) => Backend::Postgres(postgres::Postgres::open(&url).await?),
         };
         Ok(Store { backend })
     }

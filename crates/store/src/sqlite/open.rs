@@ -63,7 +63,9 @@ pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
 /// A connection for folding the log back into the file; it checkpoints only when told to.
 pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = FULL;").map_err(store_error)?;
+    connection
+        .execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = FULL;")
+        .map_err(store_error)?;
     Ok(connection)
 }
 
@@ -110,7 +112,10 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
     }
     let mode: String = pragma(connection, "journal_mode = WAL")?;
     if mode != "wal" {
-        return Err(StoreError::new(Fault::Io, format!("no write-ahead log here, only `{mode}`; use a local disk")));
+        return Err(StoreError::new(
+            Fault::Io,
+            format!("no write-ahead log here, only `{mode}`; use a local disk"),
+        ));
     }
     let durable = "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA wal_autocheckpoint = 0;
                    PRAGMA journal_size_limit = 67108864; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";

@@ -27,7 +27,9 @@ fn fault_of_code(failure: &ffi::Error) -> Fault {
         (ErrorCode::ReadOnly | ErrorCode::PermissionDenied, _) => Fault::ReadOnly,
         (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => Fault::Locked,
         (ErrorCode::CannotOpen, _) => Fault::Gone,
-        (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation, _) => Fault::Corrupt,
+        (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation, _) => {
+            Fault::Corrupt
+        }
         (ErrorCode::Unknown, _) => Fault::Corrupt, // "SQL logic error": a table or column is missing
         (ErrorCode::OutOfMemory, _) => Fault::Busy,
         _ => Fault::Io,

@@ -142,7 +142,8 @@ impl Home {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        let found = std::fs::metadata(&self.path).map_err(|error| file_error("the file cannot be seen", &error))?;
+        let found =
+            std::fs::metadata(&self.path).map_err(|error| file_error("the file cannot be seen", &error))?;
         if (found.dev(), found.ino()) != (self.device, self.inode) {
             return Err(StoreError::new(Fault::Gone, "another file is in its place"));
         }
@@ -225,7 +226,8 @@ impl Ledger {
         for (version, event) in (first_version..).zip(&append.events) {
             let (index, leaf) = ledger::grow(&mut self.frontier, &event.bytes, &mut transaction.nodes);
             let (version, time) = (int(version), int(event.time_ms));
-            let row = params![int(index), append.stream, version, time, event.kind, event.bytes, leaf.as_bytes()];
+            let row =
+                params![int(index), append.stream, version, time, event.kind, event.bytes, leaf.as_bytes()];
             insert.execute(row).map_err(store_error)?;
             transaction.bytes += event.bytes.len();
         }
@@ -295,7 +297,8 @@ impl Ledger {
             let row = params![node.level, int(node.index), node.hash.as_bytes()];
             insert.execute(row).map_err(store_error)?;
         }
-        let mut update = self.db.prepare_cached("UPDATE frontier SET bytes = ?1 WHERE one = 1").map_err(store_error)?;
+        let mut update =
+            self.db.prepare_cached("UPDATE frontier SET bytes = ?1 WHERE one = 1").map_err(store_error)?;
         update.execute([self.frontier.to_bytes()]).map_err(store_error)?;
         transaction.purge_before.map_or(Ok(()), |before| self.purge(before))
     }
