@@ -10,8 +10,6 @@ use crate::{Digest, SpiffeId, TokenRefusal, json};
 
 /// How many agents may stand behind the outermost one.
 pub const ACT_DEPTH_MAX: u32 = 8;
-/// The one type of `authorization_details` that is minted and accepted.
-pub const DETAILS_TYPE: &str = "bailiwick_task";
 
 const TEXT_BYTES_MAX: usize = 1024;
 const JTI_BYTES_MAX: usize = 128;

@@ -17,6 +17,46 @@
 //!
 //! A task token is worth nothing alone: [`Verified`] says "we minted this and it is in force", and only
 //! [`Verified::proven_by_dpop`] or [`Verified::proven_by_mtls`] turns it into a [`Caller`].
+//!
+//! ```
+//! use bailiwick_token::*;
+//!
+//! # fn main() -> Result<(), TokenRefusal> {
+//! let (here, now) = ("https://tools.example/mcp", 1_800_000_000);
+//! let agent = SigningKey::generate(KeyAlgorithm::Ed25519)?;
+//! let mint = Mint::new("https://bailiwick.example", SigningKey::generate(KeyAlgorithm::Ed25519)?);
+//! let planner = SpiffeId::parse("spiffe://example.org/agent/planner")?;
+//! let claims = Claims {
+//!     iss: mint.issuer().to_owned(),
+//!     aud: here.to_owned(),
+//!     exp: now + 120,
+//!     iat: now,
+//!     nbf: now,
+//!     jti: random_id()?,
+//!     client_id: planner.to_string(),
+//!     sub: "user:ana".to_owned(),
+//!     act: Actor::first(mint.issuer(), planner),
+//!     cnf: Confirmation::Jkt(agent.public().jkt()),
+//!     authorization_details: vec![TaskAuthorization::new(vec![])],
+//!     txn: "task-1".to_owned(),
+//!     tctx: TaskContext { intent: Digest::of(b"i"), chain: Digest::of(b"c"), policy: Digest::of(b"p") },
+//!     del_depth: 0,
+//!     del_max_depth: 0,
+//!     par_hash: None,
+//!     grant: "grant-1".to_owned(),
+//!     tenant: "acme".to_owned(),
+//!     taint: vec![],
+//! };
+//! let token = mint.mint(&claims, now + 3600)?;
+//!
+//! let verifier = Verifier::new(mint.issuer(), here, &Jwks::new([mint.public().clone()]));
+//! let proof = dpop::prove(&agent, "POST", here, Some(&token), None, now, &random_id()?)?;
+//! let request = Request { htm: "POST", htu: here, nonce: None, now_secs: now };
+//! let caller: Caller = verifier.verify(&token, now)?.proven_by_dpop(&proof, &request)?;
+//! assert_eq!(caller.claims().grant, "grant-1");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod claims;
 mod digest;

@@ -35,7 +35,7 @@ fn forged(key: &SigningKey, change: impl FnOnce(&mut Value, &mut Value)) -> Stri
     press(key, &header, &payload.to_string())
 }
 
-// proves: I3, A10
+// proves: I3
 #[test]
 fn an_agent_proves_its_key_once_per_request() {
     for algorithm in [KeyAlgorithm::Ed25519, KeyAlgorithm::P256] {
@@ -129,7 +129,6 @@ fn a_proof_is_for_one_method() {
     }
 }
 
-// proves: A10, INV11
 #[test]
 fn a_proof_is_for_one_minute_at_most() {
     let key = SigningKey::generate(KeyAlgorithm::Ed25519).unwrap();
@@ -199,7 +198,7 @@ fn the_proofs_form_is_checked_strictly() {
     check(&|_, p| p["ath"] = json!(null), "dpop.access_token");
 }
 
-// proves: A10, INV6, INV12
+// proves: INV6
 #[test]
 fn the_replay_memory_refuses_rather_than_forget() {
     let ana = SigningKey::generate(KeyAlgorithm::Ed25519).unwrap();

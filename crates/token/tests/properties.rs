@@ -41,7 +41,6 @@ proptest! {
         }
     }
 
-    // proves: INV1, H1
     #[test]
     fn a_child_never_outlives_its_parent(parent_ttl in 1..=300_u64, child_ttl in 0..=400_u64, ends in 0..=400_u64) {
         let world = &WORLDS[0];

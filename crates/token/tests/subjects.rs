@@ -69,7 +69,7 @@ fn the_grammar_of_spiffe_ids() {
     assert_eq!(planner().trust_domain(), "example.org");
 }
 
-// proves: I1, A01
+// proves: I1
 #[test]
 fn an_agent_identifies_itself_at_the_token_endpoint_once() {
     let key = SigningKey::generate(KeyAlgorithm::Ed25519).unwrap();
@@ -125,7 +125,7 @@ fn an_assertion_changed_past_the_builder_is_refused() {
     check(&|h, _| h["typ"] = json!("at+jwt"), "token.type");
 }
 
-// proves: I1, A08
+// proves: I1
 #[test]
 fn a_workload_shows_its_svid() {
     let authority = SigningKey::generate(KeyAlgorithm::P256).unwrap();

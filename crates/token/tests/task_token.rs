@@ -12,7 +12,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, bailiwick_token::TokenRefusal>) ->
     result.unwrap_err().code()
 }
 
-// proves: I2, I3, H3, H8
+// proves: I2, I3, H3
 #[test]
 fn a_planner_gets_a_token_hands_work_on_and_the_executor_calls_with_its_own() {
     for algorithm in [KeyAlgorithm::Ed25519, KeyAlgorithm::P256] {
@@ -41,7 +41,7 @@ fn a_planner_gets_a_token_hands_work_on_and_the_executor_calls_with_its_own() {
     }
 }
 
-// proves: A09, I3
+// proves: I3
 #[test]
 fn a_stolen_token_is_useless_without_its_key() {
     let world = World::new();
@@ -65,7 +65,7 @@ fn a_stolen_token_is_useless_without_its_key() {
     assert_eq!(code(verified().proven_by_mtls(b"a certificate")), "token.holder");
 }
 
-// proves: A09, I3
+// proves: I3
 #[test]
 fn a_token_bound_to_a_certificate_wants_that_certificate() {
     let world = World::new();
@@ -81,7 +81,6 @@ fn a_token_bound_to_a_certificate_wants_that_certificate() {
     assert_eq!(code(verified.proven_by_dpop(&proof, &request)), "token.holder");
 }
 
-// proves: Z3, INV11
 #[test]
 fn a_token_lives_exactly_as_long_as_it_says() {
     let world = World::new();
@@ -96,7 +95,6 @@ fn a_token_lives_exactly_as_long_as_it_says() {
     assert_eq!(at(0), "token.not_yet_valid");
 }
 
-// proves: Z3, H1
 #[test]
 fn the_mint_refuses_long_lives_and_lives_beyond_the_grant() {
     let world = World::new();
@@ -116,7 +114,7 @@ fn the_mint_refuses_long_lives_and_lives_beyond_the_grant() {
     assert_eq!(code(world.verifier.verify(&long, NOW)), "token.lifetime", "even if the key was misused");
 }
 
-// proves: INV1, H1, H3, H5, A38
+// proves: H3
 #[test]
 fn a_child_is_strictly_below_its_parent_or_it_is_not_minted() {
     let world = World::new();
@@ -159,7 +157,7 @@ fn a_child_is_strictly_below_its_parent_or_it_is_not_minted() {
     assert_eq!(code(world.mint.mint_child(&below, NOW + 120, &leaf)), "token.claim");
 }
 
-// proves: H7, H8
+// proves: H7
 #[test]
 fn no_approval_no_session_and_nothing_unknown_rides_along() {
     let world = World::new();
@@ -214,7 +212,6 @@ fn exactly_one_audience_and_it_is_us() {
     assert_eq!(with(json!("https://TOOLS.example/mcp")), "token.audience");
 }
 
-// proves: A08, A36, INV12
 #[test]
 fn another_issuer_or_tenant_is_another_world() {
     let ours = World::new();
@@ -242,7 +239,6 @@ fn another_issuer_or_tenant_is_another_world() {
     }
 }
 
-// proves: INV2, INV11
 #[test]
 fn the_cache_remembers_signatures_and_nothing_else() {
     let world = World::new();
@@ -337,7 +333,7 @@ fn a_public_key_is_never_a_shared_secret() {
     }
 }
 
-// proves: A12, INV9
+// proves: A12
 #[test]
 fn what_can_be_read_in_two_ways_is_not_read() {
     let world = World::new();
