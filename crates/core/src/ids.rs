@@ -104,7 +104,9 @@ fn is_tool(text: &str) -> bool {
 fn is_principal(text: &str) -> bool {
     (1..=254).contains(&text.len())
         && text.bytes().all(|b| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-' | b'@' | b':' | b'/')
+            b.is_ascii_lowercase()
+                || b.is_ascii_digit()
+                || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-' | b'@' | b':' | b'/')
         })
 }
 
@@ -195,7 +197,19 @@ mod tests {
         for good in ["support", "sre-oncall", "a1_b"] {
             assert!(AgentId::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "Support", "sup port", "suppоrt", "sup\u{200b}port", "support.", "a__b", "-a", "ﬁx", "a/b", "a\n"] {
+        for bad in [
+            "",
+            "Support",
+            "sup port",
+            "suppоrt",
+            "sup\u{200b}port",
+            "support.",
+            "a__b",
+            "-a",
+            "ﬁx",
+            "a/b",
+            "a\n",
+        ] {
             assert!(AgentId::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -152,7 +152,10 @@ impl Value {
         let value: Value = serde_json::from_slice(bytes)
             .map_err(|e| BadValue { code: "json.malformed", why: e.to_string() })?;
         if value.depth() > DEPTH_MAX {
-            return Err(BadValue { code: "json.too_deep", why: format!("nested more than {DEPTH_MAX} deep") });
+            return Err(BadValue {
+                code: "json.too_deep",
+                why: format!("nested more than {DEPTH_MAX} deep"),
+            });
         }
         Ok(value)
     }
@@ -171,7 +174,8 @@ impl Value {
 
     /// Turns anything serializable into a value. Fails as [`Value::parse`] would.
     pub fn from_serialize<T: Serialize>(thing: &T) -> Result<Value, BadValue> {
-        let bytes = serde_json::to_vec(thing).map_err(|e| BadValue { code: "json.malformed", why: e.to_string() })?;
+        let bytes =
+            serde_json::to_vec(thing).map_err(|e| BadValue { code: "json.malformed", why: e.to_string() })?;
         serde_json::from_slice(&bytes).map_err(|e| BadValue { code: "json.malformed", why: e.to_string() })
     }
 

@@ -1,0 +1,380 @@
+//! The permitted action chain: steps, their partial order, counts, and what a deviation means.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::constraint::Constraint;
+use crate::ids::{AgentId, StepId, ToolId};
+use crate::tool::{Effect, ToolPattern};
+use crate::value::Value;
+
+/// What a task may do, declared before it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chain {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// Whether reads need a step.
+    #[serde(default)]
+    pub reads: Reads,
+    /// What a deviation means for effects that can be undone.
+    #[serde(default)]
+    pub on_deviation: Deviation,
+    /// What it means for deletion, administration, and everything that cannot be undone.
+    #[serde(default)]
+    pub on_dangerous_deviation: Deviation,
+}
+
+/// Whether reads need a step of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// Reads that the grant covers are open at any time.
+    #[default]
+    Open,
+    /// Reads need a step like everything else.
+    Declared,
+}
+
+/// What leaving the chain means, beyond the refusal and the record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deviation {
+    /// Nothing more.
+    #[default]
+    Refuse,
+    /// The task freezes until a person resumes or kills it.
+    Freeze,
+    /// The task ends and everything is revoked.
+    End,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name in the chain.
+    pub id: StepId,
+    /// The agent that takes it.
+    pub agent: AgentId,
+    /// What it is.
+    #[serde(flatten)]
+    pub act: Act,
+    /// Steps that must have reached their least count before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub after: BTreeSet<StepId>,
+    /// Least count for those that come after; 0 makes the step optional.
+    #[serde(default = "one")]
+    pub min: u32,
+    /// Greatest count.
+    #[serde(default = "one")]
+    pub max: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What a step is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "act")]
+pub enum Act {
+    /// A tool call.
+    Call {
+        /// Which tools.
+        tool: ToolPattern,
+        /// What the arguments may be. An effect's argument that is not named here is refused.
+        #[serde(default)]
+        args: BTreeMap<String, Constraint>,
+    },
+    /// A handoff.
+    HandOff {
+        /// To whom.
+        to: AgentId,
+        /// The payload fields that are delivered; all others are stripped.
+        #[serde(default)]
+        pass: BTreeSet<String>,
+    },
+}
+
+/// How often each step has been taken.
+pub type Progress = BTreeMap<StepId, u32>;
+
+/// Why a chain is refused when a task is opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the chain cannot be used: {0}")]
+pub struct BadChain(pub String);
+
+/// Why no step takes a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotEnabled {
+    /// Stable code.
+    pub code: &'static str,
+    /// Why, for people.
+    pub reason: String,
+    /// What could be done instead.
+    pub remedy: String,
+}
+
+/// The most steps a chain may have.
+pub const STEPS_MAX: usize = 256;
+
+impl Chain {
+    /// Checks that names are unique, references resolve, the order has no cycle, and counts make sense.
+    pub fn validate(&self) -> Result<(), BadChain> {
+        if self.steps.len() > STEPS_MAX {
+            return Err(BadChain(format!(
+                "it has {} steps, at most {STEPS_MAX} are allowed",
+                self.steps.len()
+            )));
+        }
+        let mut seen = BTreeSet::new();
+        for step in &self.steps {
+            if !seen.insert(&step.id) {
+                return Err(BadChain(format!("two steps are called `{}`", step.id)));
+            }
+            if step.max == 0 || step.min > step.max {
+                return Err(BadChain(format!("step `{}` has counts {} to {}", step.id, step.min, step.max)));
+            }
+        }
+        if let Some((step, after)) = self
+            .steps
+            .iter()
+            .flat_map(|s| s.after.iter().map(move |a| (s, a)))
+            .find(|(_, a)| !seen.contains(a))
+        {
+            return Err(BadChain(format!("step `{}` comes after `{after}`, which does not exist", step.id)));
+        }
+        self.reject_cycles()
+    }
+
+    fn reject_cycles(&self) -> Result<(), BadChain> {
+        let mut placed: BTreeSet<&StepId> = BTreeSet::new();
+        loop {
+            let ready: Vec<&StepId> = self
+                .steps
+                .iter()
+                .filter(|s| !placed.contains(&s.id) && s.after.iter().all(|a| placed.contains(a)))
+                .map(|s| &s.id)
+                .collect();
+            if ready.is_empty() {
+                break;
+            }
+            placed.extend(ready);
+        }
+        match self.steps.iter().find(|s| !placed.contains(&s.id)) {
+            Some(step) => Err(BadChain(format!("step `{}` waits for itself", step.id))),
+            None => Ok(()),
+        }
+    }
+
+    /// The step that takes this call now. Reads that are open return `Ok(None)` when no step takes them.
+    pub fn step_for_call(
+        &self,
+        progress: &Progress,
+        agent: &AgentId,
+        tool: &ToolId,
+        effect: Effect,
+        args: &BTreeMap<String, Value>,
+    ) -> Result<Option<&Step>, NotEnabled> {
+        let open_read = effect == Effect::Read && self.reads == Reads::Open;
+        let mut nearest: Option<NotEnabled> = None;
+        for step in self.steps.iter().filter(|s| &s.agent == agent) {
+            let Act::Call { tool: pattern, args: wanted } = &step.act else { continue };
+            if !pattern.admits(tool) {
+                continue;
+            }
+            match self.blocked(step, progress, effect).or_else(|| mismatch(step, wanted, args, effect)) {
+                None => return Ok(Some(step)),
+                Some(why) => nearest = Some(nearest.unwrap_or(why)),
+            }
+        }
+        match nearest {
+            _ if open_read => Ok(None),
+            Some(why) => Err(why),
+            None => Err(NotEnabled {
+                code: "chain.not_declared",
+                reason: format!("the task's chain has no step in which {agent} calls {tool}"),
+                remedy: self.what_next(progress, agent),
+            }),
+        }
+    }
+
+    /// The step that takes a handoff now.
+    pub fn step_for_handoff(
+        &self,
+        progress: &Progress,
+        from: &AgentId,
+        to: &AgentId,
+    ) -> Result<&Step, NotEnabled> {
+        let mut nearest = None;
+        for step in self.steps.iter().filter(|s| &s.agent == from) {
+            let Act::HandOff { to: wanted, .. } = &step.act else { continue };
+            if wanted != to {
+                continue;
+            }
+            match self.blocked(step, progress, Effect::Read) {
+                None => return Ok(step),
+                Some(why) => nearest = Some(why),
+            }
+        }
+        Err(nearest.unwrap_or_else(|| NotEnabled {
+            code: "chain.not_declared",
+            reason: format!("the task's chain has no step in which {from} hands work to {to}"),
+            remedy: self.what_next(progress, from),
+        }))
+    }
+
+    /// Whether some step could ever take a call of this tool by this agent.
+    pub fn foresees(&self, agent: &AgentId, tool: &ToolId) -> bool {
+        self.steps
+            .iter()
+            .filter(|s| &s.agent == agent)
+            .any(|s| matches!(&s.act, Act::Call { tool: p, .. } if p.admits(tool)))
+    }
+
+    /// Whether every step that must be taken has been taken.
+    pub fn is_complete(&self, progress: &Progress) -> bool {
+        self.steps.iter().all(|s| count(progress, &s.id) >= s.min)
+    }
+
+    fn blocked(&self, step: &Step, progress: &Progress, effect: Effect) -> Option<NotEnabled> {
+        let refuse =
+            |code, reason| Some(NotEnabled { code, reason, remedy: self.what_next(progress, &step.agent) });
+        if count(progress, &step.id) >= step.max {
+            return refuse(
+                "chain.count",
+                format!("step `{}` has been taken {} of {} times", step.id, step.max, step.max),
+            );
+        }
+        let waits = step.after.iter().find(|before| {
+            let min = self.steps.iter().find(|s| &s.id == *before).map_or(u32::MAX, |s| s.min);
+            count(progress, before) < min
+        });
+        if let Some(before) = waits {
+            return refuse("chain.order", format!("step `{}` must wait for step `{before}`", step.id));
+        }
+        let overtaken =
+            self.steps.iter().find(|later| later.after.contains(&step.id) && count(progress, &later.id) > 0);
+        match overtaken {
+            Some(later) if effect != Effect::Read => {
+                refuse("chain.order", format!("step `{}` is over: step `{}` has begun", step.id, later.id))
+            }
+            _ => None,
+        }
+    }
+
+    /// What the agent may do now, in words.
+    fn what_next(&self, progress: &Progress, agent: &AgentId) -> String {
+        let next: Vec<String> = self
+            .steps
+            .iter()
+            .filter(|s| &s.agent == agent && self.blocked(s, progress, Effect::Create).is_none())
+            .map(|s| match &s.act {
+                Act::Call { tool, .. } => format!("{tool}"),
+                Act::HandOff { to, .. } => format!("a handoff to {to}"),
+            })
+            .take(8)
+            .collect();
+        if next.is_empty() {
+            "No step of the chain is open to this agent now.".to_string()
+        } else {
+            format!("Open to this agent now: {}.", next.join(", "))
+        }
+    }
+}
+
+fn count(progress: &Progress, step: &StepId) -> u32 {
+    progress.get(step).copied().unwrap_or(0)
+}
+
+/// The first argument that keeps a call from being this step.
+fn mismatch(
+    step: &Step,
+    wanted: &BTreeMap<String, Constraint>,
+    args: &BTreeMap<String, Value>,
+    effect: Effect,
+) -> Option<NotEnabled> {
+    let refuse = |code, reason| {
+        Some(NotEnabled { code, reason, remedy: format!("Call it as step `{}` declares it.", step.id) })
+    };
+    for (name, constraint) in wanted {
+        if !constraint.admits(args.get(name).unwrap_or(&Value::Null)) {
+            return refuse(
+                "chain.argument",
+                format!("argument `{name}` is not what step `{}` declares", step.id),
+            );
+        }
+    }
+    let extra = args.iter().find(|(name, value)| !wanted.contains_key(*name) && !value.is_blank());
+    match extra {
+        Some((name, _)) if effect != Effect::Read => refuse(
+            "chain.undeclared_argument",
+            format!("argument `{name}` is not declared in step `{}`", step.id),
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn step(id: &str, tool: &str, after: &[&str], min: u32, max: u32) -> Step {
+        Step {
+            id: StepId::parse(id).unwrap(),
+            agent: AgentId::parse("worker").unwrap(),
+            act: Act::Call { tool: ToolPattern::parse(tool).unwrap(), args: BTreeMap::new() },
+            after: after.iter().map(|a| StepId::parse(a).unwrap()).collect(),
+            min,
+            max,
+        }
+    }
+
+    fn taken(steps: &[(&str, u32)]) -> Progress {
+        steps.iter().map(|(id, n)| (StepId::parse(id).unwrap(), *n)).collect()
+    }
+
+    fn check(chain: &Chain, progress: &Progress, tool: &str) -> Result<Option<String>, &'static str> {
+        let agent = AgentId::parse("worker").unwrap();
+        let tool = ToolId::parse(tool).unwrap();
+        chain
+            .step_for_call(progress, &agent, &tool, Effect::Update, &BTreeMap::new())
+            .map(|s| s.map(|s| s.id.to_string()))
+            .map_err(|e| e.code)
+    }
+
+    // proves: T2, T4, A20
+    #[test]
+    fn order_counts_and_optional_steps() {
+        let chain = Chain {
+            steps: vec![
+                step("a", "x.a", &[], 1, 2),
+                step("b", "x.b", &["a"], 0, 1),
+                step("c", "x.c", &["a", "b"], 1, 1),
+            ],
+            ..Chain::default()
+        };
+        chain.validate().unwrap();
+        assert_eq!(check(&chain, &taken(&[]), "x.a"), Ok(Some("a".to_string())));
+        assert_eq!(check(&chain, &taken(&[]), "x.c"), Err("chain.order"));
+        assert_eq!(check(&chain, &taken(&[("a", 1)]), "x.c"), Ok(Some("c".to_string())), "b is optional");
+        assert_eq!(check(&chain, &taken(&[("a", 2)]), "x.a"), Err("chain.count"));
+        assert_eq!(check(&chain, &taken(&[("a", 1), ("c", 1)]), "x.b"), Err("chain.order"), "no going back");
+        assert_eq!(check(&chain, &taken(&[("a", 1)]), "x.d"), Err("chain.not_declared"));
+        assert!(chain.is_complete(&taken(&[("a", 1), ("c", 1)])) && !chain.is_complete(&taken(&[("a", 1)])));
+    }
+
+    #[test]
+    fn chains_that_make_no_sense_are_refused() {
+        let bad = |steps| Chain { steps, ..Chain::default() }.validate().is_err();
+        assert!(bad(vec![step("a", "x.a", &["b"], 1, 1), step("b", "x.b", &["a"], 1, 1)]));
+        assert!(bad(vec![step("a", "x.a", &["z"], 1, 1)]));
+        assert!(bad(vec![step("a", "x.a", &[], 1, 1), step("a", "x.b", &[], 1, 1)]));
+        assert!(bad(vec![step("a", "x.a", &[], 2, 1)]));
+        assert!(bad(vec![step("a", "x.a", &[], 0, 0)]));
+    }
+}

@@ -1,0 +1,682 @@
+//! What an argument may be: a lattice of typed constraints.
+//!
+//! Authority shrinks by [`Constraint::meet`] and is compared by [`Constraint::contains`]. Both are total.
+//! `meet` is exact: the meet admits a value if and only if both sides do. `contains` is sound: when it says
+//! yes, every value that the right side admits is admitted by the left; when in doubt it says no, and a
+//! handoff is refused.
+
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::value::Value;
+
+/// A predicate on one argument value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Constraint {
+    /// Everything.
+    Any,
+    /// Nothing: what is left when two constraints have no value in common.
+    Never,
+    /// Exactly this value.
+    Exact(Value),
+    /// One of these values.
+    OneOf(BTreeSet<Value>),
+    /// A scalar whose trimmed, ASCII-lower-cased spelling is one of these: `50`, `50.0` and `"50"` alike.
+    Spelled(BTreeSet<String>),
+    /// Text made of these pieces with holes between them; a hole is 1 to 120 characters on one line.
+    Template(Vec<String>),
+    /// A number between two bounds, both included.
+    Range(Range),
+    /// Text that begins with this.
+    Prefix(String),
+    /// A normalised absolute path that is this folder or lies under it. Dot segments, doubled slashes,
+    /// backslashes, percent signs and control characters are never admitted.
+    PathUnder(String),
+    /// A host name: `example.org`, or `*.example.org` for everything below it.
+    Host(String),
+    /// An `https` (or stated scheme) URL on this host, below this path.
+    Url(UrlUnder),
+    /// An IP address inside this network, such as `10.0.0.0/8`.
+    Cidr(Cidr),
+    /// A list of at most `max` items, each admitted by `item`. (A subset of a set is `each` of `one_of`.)
+    Each(Each),
+    /// Text of at most this many characters, or a list of at most this many items.
+    Length(u32),
+    /// All of these.
+    AllOf(Vec<Constraint>),
+}
+
+/// Numeric bounds, both included; an absent bound is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// Least value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<Value>,
+    /// Greatest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Value>,
+}
+
+/// URLs of one scheme on one host below one path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UrlUnder {
+    /// Scheme; `https` unless said otherwise.
+    #[serde(default = "https")]
+    pub scheme: String,
+    /// Host, with an explicit port if it is not the scheme's own: `example.org`, `*.example.org`, `localhost:8080`.
+    pub host: String,
+    /// Path the URL's path must lie under.
+    #[serde(default = "root_path")]
+    pub path: String,
+}
+
+fn https() -> String {
+    "https".to_owned()
+}
+fn root_path() -> String {
+    "/".to_owned()
+}
+
+/// An IP network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cidr {
+    base: IpAddr,
+    bits: u8,
+}
+
+/// A bounded list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Each {
+    /// What every item must satisfy.
+    pub item: Box<Constraint>,
+    /// At most this many items.
+    pub max: u32,
+}
+
+/// The longest text that fits one hole of a template.
+pub const HOLE_MAX: usize = 120;
+
+impl Constraint {
+    /// Exactly this value.
+    pub fn exact(value: impl Into<Value>) -> Self {
+        Constraint::Exact(value.into())
+    }
+
+    /// One of these values.
+    pub fn one_of<V: Into<Value>>(values: impl IntoIterator<Item = V>) -> Self {
+        Constraint::OneOf(values.into_iter().map(Into::into).collect())
+    }
+
+    /// Whether the value satisfies this constraint.
+    pub fn admits(&self, value: &Value) -> bool {
+        match self {
+            Constraint::Any => true,
+            Constraint::Never => false,
+            Constraint::Exact(only) => value == only,
+            Constraint::OneOf(set) => set.contains(value),
+            Constraint::Spelled(set) => {
+                value.spelled().is_some_and(|s| set.contains(&s.to_ascii_lowercase()))
+            }
+            Constraint::Template(pieces) => value.as_text().is_some_and(|text| fits_template(pieces, text)),
+            Constraint::Range(range) => range.admits(value),
+            Constraint::Prefix(prefix) => {
+                value.as_text().is_some_and(|text| text.starts_with(prefix.as_str()))
+            }
+            Constraint::PathUnder(folder) => value.as_text().is_some_and(|text| is_under(folder, text)),
+            Constraint::Host(pattern) => value.as_text().is_some_and(|text| host_admits(pattern, text)),
+            Constraint::Url(under) => value.as_text().is_some_and(|text| under.admits(text)),
+            Constraint::Cidr(net) => {
+                value.as_text().and_then(|text| text.parse().ok()).is_some_and(|ip| net.admits(ip))
+            }
+            Constraint::Each(each) => value.as_list().is_some_and(|items| {
+                items.len() <= each.max as usize && items.iter().all(|i| each.item.admits(i))
+            }),
+            Constraint::Length(max) => match value {
+                Value::Text(text) => text.chars().count() <= *max as usize,
+                Value::List(items) => items.len() <= *max as usize,
+                _ => false,
+            },
+            Constraint::AllOf(all) => all.iter().all(|c| c.admits(value)),
+        }
+    }
+
+    /// Whether everything that `other` admits is admitted by `self`. Sound; "no" may mean "cannot tell".
+    pub fn contains(&self, other: &Constraint) -> bool {
+        use Constraint::*;
+        if self == other {
+            return true;
+        }
+        match (self, other) {
+            (Any, _) | (_, Never) => true,
+            (AllOf(all), other) => all.iter().all(|c| c.contains(other)),
+            (this, Exact(value)) => this.admits(value),
+            (this, OneOf(set)) => set.iter().all(|value| this.admits(value)),
+            (Spelled(a), Spelled(b)) => b.is_subset(a),
+            (Range(a), Range(b)) => a.contains(b),
+            (Prefix(a), Prefix(b)) => b.starts_with(a.as_str()),
+            (Prefix(a), Template(b)) => b.first().is_some_and(|piece| piece.starts_with(a.as_str())),
+            (PathUnder(a), PathUnder(b)) => is_under(a, b) || !is_path(b),
+            (Host(a), Host(b)) => host_contains(a, b),
+            (Url(a), Url(b)) => a.contains(b),
+            (Cidr(a), Cidr(b)) => a.contains(b),
+            (Each(a), Each(b)) => b.max == 0 || (a.max >= b.max && a.item.contains(&b.item)),
+            (Length(a), Length(b)) => a >= b,
+            (Length(a), Each(b)) => *a >= b.max,
+            (this, AllOf(all)) => all.iter().any(|c| this.contains(c)),
+            _ => false,
+        }
+    }
+
+    /// The constraint that admits exactly what both admit.
+    #[must_use]
+    pub fn meet(&self, other: &Constraint) -> Constraint {
+        use Constraint::*;
+        if self.contains(other) {
+            return other.clone();
+        }
+        if other.contains(self) {
+            return self.clone();
+        }
+        match (self, other) {
+            (Exact(_), _) | (_, Exact(_)) => Never,
+            (OneOf(set), rest) | (rest, OneOf(set)) => {
+                finite(set.iter().filter(|value| rest.admits(value)).cloned().collect())
+            }
+            (Spelled(a), Spelled(b)) => {
+                let both: BTreeSet<String> = a.intersection(b).cloned().collect();
+                if both.is_empty() { Never } else { Spelled(both) }
+            }
+            (Range(a), Range(b)) => a.meet(b),
+            (Each(a), Each(b)) => {
+                Constraint::Each(self::Each { item: Box::new(a.item.meet(&b.item)), max: a.max.min(b.max) })
+            }
+            (a, b) => all_of(a, b),
+        }
+    }
+
+    /// Whether this pins a value so far that whoever wrote the constraint has chosen it.
+    pub fn is_pinned(&self) -> bool {
+        match self {
+            Constraint::Exact(_) | Constraint::OneOf(_) | Constraint::Spelled(_) | Constraint::Never => true,
+            Constraint::Each(each) => each.max == 0 || each.item.is_pinned(),
+            Constraint::AllOf(all) => all.iter().any(Constraint::is_pinned),
+            _ => false,
+        }
+    }
+}
+
+fn finite(values: BTreeSet<Value>) -> Constraint {
+    if values.is_empty() { Constraint::Never } else { Constraint::OneOf(values) }
+}
+
+/// Flattened, sorted and without repeats, so that meeting twice changes nothing.
+fn all_of(a: &Constraint, b: &Constraint) -> Constraint {
+    let mut parts: BTreeSet<Constraint> = BTreeSet::new();
+    for side in [a, b] {
+        match side {
+            Constraint::AllOf(all) => parts.extend(all.iter().cloned()),
+            one => {
+                parts.insert(one.clone());
+            }
+        }
+    }
+    let parts: Vec<Constraint> = parts.into_iter().collect();
+    let kept: Vec<Constraint> = parts
+        .iter()
+        .enumerate()
+        .filter(|(i, c)| {
+            !parts.iter().enumerate().any(|(j, d)| *i != j && c.contains(d) && (!d.contains(c) || j < *i))
+        })
+        .map(|(_, c)| c.clone())
+        .collect();
+    match <[Constraint; 1]>::try_from(kept) {
+        Ok([one]) => one,
+        Err(many) => Constraint::AllOf(many),
+    }
+}
+
+impl Range {
+    fn admits(&self, value: &Value) -> bool {
+        let at_least = |bound: &Value| compare(value, bound).is_some_and(|o| o.is_ge());
+        let at_most = |bound: &Value| compare(value, bound).is_some_and(|o| o.is_le());
+        value.as_number().is_some()
+            && self.min.as_ref().is_none_or(at_least)
+            && self.max.as_ref().is_none_or(at_most)
+    }
+
+    fn contains(&self, other: &Range) -> bool {
+        let low = match (&self.min, &other.min) {
+            (None, _) => true,
+            (Some(a), Some(b)) => compare(b, a).is_some_and(|o| o.is_ge()),
+            (Some(_), None) => false,
+        };
+        let high = match (&self.max, &other.max) {
+            (None, _) => true,
+            (Some(a), Some(b)) => compare(b, a).is_some_and(|o| o.is_le()),
+            (Some(_), None) => false,
+        };
+        low && high
+    }
+
+    fn meet(&self, other: &Range) -> Constraint {
+        let pick = |a: &Option<Value>, b: &Option<Value>, larger: bool| match (a, b) {
+            (Some(a), Some(b)) => {
+                let keep_a = compare(a, b).is_none_or(|o| if larger { o.is_ge() } else { o.is_le() });
+                Some(if keep_a { a.clone() } else { b.clone() })
+            }
+            (a, b) => a.clone().or_else(|| b.clone()),
+        };
+        let (min, max) = (pick(&self.min, &other.min, true), pick(&self.max, &other.max, false));
+        let numeric = [&self.min, &self.max, &other.min, &other.max]
+            .iter()
+            .all(|bound| bound.as_ref().is_none_or(|v| v.as_number().is_some()));
+        let empty = matches!((&min, &max), (Some(a), Some(b)) if compare(a, b).is_none_or(|o| o.is_gt()));
+        if empty || !numeric { Constraint::Never } else { Constraint::Range(Range { min, max }) }
+    }
+}
+
+/// Compares two numbers exactly: whole numbers as such, a fraction against a whole number by its floor.
+fn compare(a: &Value, b: &Value) -> Option<core::cmp::Ordering> {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+        (Value::Float(a), Value::Float(b)) => Some(a.cmp(b)),
+        (Value::Float(a), Value::Int(b)) => Some(fraction_against(a.get(), *b)),
+        (Value::Int(a), Value::Float(b)) => Some(fraction_against(b.get(), *a).reverse()),
+        _ => None,
+    }
+}
+
+/// A float of ours is not whole and below 2^53, so its truncation is exact and decides.
+fn fraction_against(f: f64, n: i64) -> core::cmp::Ordering {
+    let whole = f as i64;
+    whole.cmp(&n).then(if f > 0.0 { core::cmp::Ordering::Greater } else { core::cmp::Ordering::Less })
+}
+
+fn fits_template(pieces: &[String], text: &str) -> bool {
+    let Some((first, rest)) = pieces.split_first() else { return false };
+    let Some(tail) = text.strip_prefix(first.as_str()) else { return false };
+    rest.is_empty() && tail.is_empty() || !rest.is_empty() && fits_holes(rest, tail)
+}
+
+/// All positions (byte offsets) a hole and the piece after it can end at, piece by piece: polynomial, no
+/// backtracking blow-up.
+fn fits_holes(pieces: &[String], text: &str) -> bool {
+    let mut starts: BTreeSet<usize> = BTreeSet::from([0]);
+    for piece in pieces {
+        let mut next = BTreeSet::new();
+        for start in &starts {
+            let Some(tail) = text.get(*start..) else { continue };
+            for (taken, (offset, c)) in tail.char_indices().enumerate() {
+                if c == '\n' || c == '\r' || taken >= HOLE_MAX {
+                    break;
+                }
+                let end = start + offset + c.len_utf8();
+                if text.get(end..).is_some_and(|t| t.starts_with(piece.as_str())) {
+                    next.insert(end + piece.len());
+                }
+            }
+        }
+        starts = next;
+    }
+    starts.contains(&text.len())
+}
+
+/// A path that means the same to everyone who reads it.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/')
+        && text.len() <= 4096
+        && !text.chars().any(|c| c.is_control() || matches!(c, '\\' | '%'))
+        && (text == "/" || text.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")))
+}
+
+fn is_under(folder: &str, path: &str) -> bool {
+    let folder = if folder.len() > 1 { folder.trim_end_matches('/') } else { folder };
+    is_path(folder)
+        && is_path(path)
+        && (folder == "/"
+            || path == folder
+            || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+}
+
+/// A host name or address, optionally with a port, in its one spelling: lower case, no trailing dot.
+fn is_host(text: &str) -> bool {
+    let (name, port) = text.split_once(':').unwrap_or((text, "1"));
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    name.len() <= 253
+        && name.split('.').all(label)
+        && (1..=5).contains(&port.len())
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && !port.starts_with('0')
+}
+
+fn host_admits(pattern: &str, host: &str) -> bool {
+    is_host(host)
+        && match pattern.strip_prefix("*.") {
+            Some(base) => {
+                is_host(base)
+                    && host.strip_suffix(base).is_some_and(|head| head.len() > 1 && head.ends_with('.'))
+            }
+            None => pattern == host,
+        }
+}
+
+fn host_contains(a: &str, b: &str) -> bool {
+    match (a.strip_prefix("*."), b.strip_prefix("*.")) {
+        (Some(base), Some(other)) => base == other || host_admits(a, other),
+        (_, None) => host_admits(a, b) || !is_host(b),
+        (None, Some(_)) => false,
+    }
+}
+
+impl UrlUnder {
+    fn admits(&self, text: &str) -> bool {
+        let Some((scheme, host, path)) = split_url(text) else { return false };
+        scheme == self.scheme && host_admits(&self.host, host) && is_under(&self.path, path)
+    }
+    fn contains(&self, other: &UrlUnder) -> bool {
+        self.scheme == other.scheme
+            && host_contains(&self.host, &other.host)
+            && is_under(&self.path, &other.path)
+    }
+}
+
+/// Scheme, host with port, and path without query or fragment; `None` for anything that two parsers could
+/// read differently (user info, backslashes, percent-encoded paths, dot segments, upper-case hosts).
+pub(crate) fn split_url(text: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let plain =
+        |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '"' | '<' | '>' | '^' | '`' | '{' | '|' | '}');
+    if !matches!(scheme, "http" | "https" | "wss" | "ws") || !rest.chars().all(plain) {
+        return None;
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, tail) = rest.split_at(end);
+    let path = tail.split(['?', '#']).next().unwrap_or("");
+    let path = if path.is_empty() { "/" } else { path };
+    let trimmed = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+    (is_host(host) && is_path(trimmed)).then_some((scheme, host, trimmed))
+}
+
+impl Cidr {
+    /// Reads `address/bits`. Host bits must be zero.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (base, bits) = text.split_once('/')?;
+        let net = Cidr { base: base.parse().ok()?, bits: bits.parse().ok()? };
+        let width = if net.base.is_ipv4() { 32 } else { 128 };
+        (net.bits <= width && net.network(net.base) == Some(net.base)).then_some(net)
+    }
+    fn network(&self, ip: IpAddr) -> Option<IpAddr> {
+        match (self.base, ip) {
+            (IpAddr::V4(_), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                Some(IpAddr::V4((u32::from(ip) & mask).into()))
+            }
+            (IpAddr::V6(_), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                Some(IpAddr::V6((u128::from(ip) & mask).into()))
+            }
+            _ => None,
+        }
+    }
+    fn admits(&self, ip: IpAddr) -> bool {
+        self.network(ip) == Some(self.base)
+    }
+    fn contains(&self, other: &Cidr) -> bool {
+        self.bits <= other.bits && self.admits(other.base)
+    }
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Cidr::parse(&text).ok_or("a network is ADDRESS/BITS with no host bits set, such as 10.0.0.0/8")
+    }
+}
+impl From<Cidr> for String {
+    fn from(net: Cidr) -> String {
+        alloc::format!("{}/{}", net.base, net.bits)
+    }
+}
+
+/// The constraint for one of several texts, for builders.
+pub fn texts(values: &[&str]) -> Constraint {
+    match values {
+        [one] => Constraint::exact(*one),
+        many => Constraint::one_of(many.iter().copied()),
+    }
+}
+
+/// A list each of whose items is one of these texts.
+pub fn subset(values: &[&str]) -> Constraint {
+    Constraint::Each(Each { item: Box::new(texts(values)), max: values.len() as u32 })
+}
+
+/// Everything at once; for builders.
+pub fn all(parts: Vec<Constraint>) -> Constraint {
+    parts.iter().fold(Constraint::Any, |so_far, c| so_far.meet(c))
+}
+
+#[doc(hidden)]
+pub fn samples() -> Vec<Constraint> {
+    vec![
+        Constraint::Any,
+        Constraint::Never,
+        Constraint::exact("a"),
+        Constraint::one_of(["a", "b", "/srv/a", "https://example.org/a"]),
+        Constraint::Spelled(["50".to_owned(), "a".to_owned()].into()),
+        Constraint::Template(vec!["Rent ".to_owned(), "!".to_owned()]),
+        Constraint::Range(Range { min: Some(Value::Int(1)), max: Some(Value::Int(50)) }),
+        Constraint::Range(Range { min: None, max: Some(Value::Int(7)) }),
+        Constraint::Prefix("/srv".to_owned()),
+        Constraint::PathUnder("/srv".to_owned()),
+        Constraint::PathUnder("/srv/a".to_owned()),
+        Constraint::Host("*.example.org".to_owned()),
+        Constraint::Host("a.example.org".to_owned()),
+        Constraint::Url(UrlUnder { scheme: https(), host: "*.example.org".to_owned(), path: root_path() }),
+        Constraint::Url(UrlUnder {
+            scheme: https(),
+            host: "a.example.org".to_owned(),
+            path: "/x".to_owned(),
+        }),
+        Constraint::Each(Each { item: Box::new(Constraint::one_of(["a", "b"])), max: 2 }),
+        Constraint::Each(Each { item: Box::new(Constraint::Any), max: 1 }),
+        Constraint::Length(3),
+        Constraint::Cidr(Cidr { base: IpAddr::from([10, 0, 0, 0]), bits: 8 }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(constraint: Constraint, admitted: &[Value], refused: &[Value]) {
+        for value in admitted {
+            assert!(constraint.admits(value), "{constraint:?} should admit {value}");
+        }
+        for value in refused {
+            assert!(!constraint.admits(value), "{constraint:?} should refuse {value}");
+        }
+    }
+
+    #[test]
+    fn each_kind_admits_and_refuses() {
+        let text = |t: &str| Value::from(t);
+        check(Constraint::exact(50), &[Value::Int(50)], &[text("50"), Value::Int(5)]);
+        check(
+            Constraint::Spelled(["50".to_owned()].into()),
+            &[Value::Int(50), text(" 50 ")],
+            &[text("050"), text("50.0"), Value::List(vec![Value::Int(50)])],
+        );
+        check(
+            Constraint::Template(vec!["Rent ".to_owned(), " due".to_owned()]),
+            &[text("Rent May due"), text("Rent due due")],
+            &[text("Rent  due x"), text("Rent due"), text("Rent a\nb due"), text("x Rent a due")],
+        );
+        check(
+            Constraint::Range(Range { min: Some(Value::Int(1)), max: Some(Value::parse(b"2.5").unwrap()) }),
+            &[Value::Int(1), Value::parse(b"2.4").unwrap()],
+            &[Value::Int(3), Value::parse(b"0.9").unwrap(), text("2")],
+        );
+    }
+
+    // proves: A25, A47
+    #[test]
+    fn paths_hosts_and_urls_that_two_parsers_read_differently_are_refused() {
+        let text = |t: &&str| Value::from(*t);
+        check(
+            Constraint::PathUnder("/srv/data".to_owned()),
+            &["/srv/data", "/srv/data/a b.txt"].each_ref().map(text),
+            &[
+                "/srv/database",
+                "/srv/data/../x",
+                "/srv/data/./x",
+                "/srv/data//x",
+                "/srv/data/%2e%2e/x",
+                "srv/data/x",
+                "/srv/data\\..\\x",
+                "/srv/data/\0",
+                "/srv/data/a/",
+                "/srv/data/..",
+                "/srv/data/…/../x",
+            ]
+            .each_ref()
+            .map(text),
+        );
+        check(
+            Constraint::Host("*.example.org".to_owned()),
+            &["a.example.org", "a.b.example.org"].each_ref().map(text),
+            &[
+                "example.org",
+                "aexample.org",
+                "A.example.org",
+                "a.example.org.",
+                ".example.org",
+                "a.example.org@evil",
+                "evil.com#a.example.org",
+                "ａ.example.org",
+            ]
+            .each_ref()
+            .map(text),
+        );
+        check(
+            Constraint::Url(UrlUnder {
+                scheme: https(),
+                host: "example.org".to_owned(),
+                path: "/a".to_owned(),
+            }),
+            &["https://example.org/a", "https://example.org/a/b?x=1#y", "https://example.org/a/"]
+                .each_ref()
+                .map(text),
+            &[
+                "http://example.org/a",
+                "https://example.org/ab",
+                "https://example.org@evil.com/a",
+                "https://example.org/a/../b",
+                "https://example.org/a%2f..%2fb",
+                "https://example.org\\@evil.com/a",
+                "https://example.org/a//b",
+                "https://EXAMPLE.org/a",
+                "https://example.org:0443/a",
+                "https:example.org/a",
+                "https://example.org/a b",
+            ]
+            .each_ref()
+            .map(text),
+        );
+        check(
+            Constraint::Cidr(Cidr::parse("10.0.0.0/8").unwrap()),
+            &["10.1.2.3"].each_ref().map(text),
+            &["11.0.0.1", "10.1", "0x0a000001", "::ffff:10.0.0.1", "167772161"].each_ref().map(text),
+        );
+        assert!(Cidr::parse("10.0.0.1/8").is_none());
+        assert!(Cidr::parse("10.0.0.0/33").is_none());
+    }
+
+    #[test]
+    fn a_template_with_many_holes_is_judged_in_polynomial_time() {
+        let pieces: Vec<String> = core::iter::repeat_n("a".to_owned(), 24).collect();
+        let text = "a".repeat(110) + "b";
+        assert!(!Constraint::Template(pieces).admits(&Value::from(text)));
+    }
+
+    fn any_constraint() -> impl Strategy<Value = Constraint> {
+        let atom = prop::sample::select(samples());
+        prop::collection::vec(atom, 1..4).prop_map(all)
+    }
+
+    fn any_probe() -> impl Strategy<Value = Value> {
+        let text = prop::sample::select(vec![
+            "a",
+            "b",
+            "c",
+            "50",
+            "Rent x!",
+            "/srv",
+            "/srv/a",
+            "/srv/a/b",
+            "/srvx",
+            "a.example.org",
+            "b.example.org",
+            "https://example.org/a",
+            "https://a.example.org/x/y",
+            "https://b.example.org/",
+            "10.2.3.4",
+            "",
+        ]);
+        prop_oneof![
+            text.clone().prop_map(Value::from),
+            (-2i64..60).prop_map(Value::Int),
+            prop::collection::vec(text.prop_map(Value::from), 0..4).prop_map(Value::List),
+        ]
+    }
+
+    proptest! {
+        // proves: INV1, H1, A01
+        #[test]
+        fn meet_admits_exactly_what_both_admit(a in any_constraint(), b in any_constraint(), probe in any_probe()) {
+            let met = a.meet(&b);
+            prop_assert_eq!(met.admits(&probe), a.admits(&probe) && b.admits(&probe), "{:?}", met);
+            prop_assert_eq!(b.meet(&a).admits(&probe), met.admits(&probe));
+        }
+
+        // proves: INV1, A01
+        #[test]
+        fn contains_is_sound(a in any_constraint(), b in any_constraint(), probe in any_probe()) {
+            if a.contains(&b) && b.admits(&probe) { prop_assert!(a.admits(&probe), "{:?} ⊇ {:?}", a, b); }
+            prop_assert!(a.contains(&a.meet(&b)) && b.contains(&a.meet(&b)), "{:?} ∧ {:?}", a, b);
+        }
+
+        #[test]
+        fn meet_is_idempotent_and_associative(
+            a in any_constraint(), b in any_constraint(), c in any_constraint(), probe in any_probe()
+        ) {
+            prop_assert_eq!(a.meet(&a), a.clone());
+            let left = a.meet(&b).meet(&c);
+            let right = a.meet(&b.meet(&c));
+            prop_assert_eq!(left.admits(&probe), right.admits(&probe));
+        }
+
+        #[test]
+        fn constraints_survive_the_wire(a in any_constraint()) {
+            let text = serde_json::to_string(&a).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Constraint>(&text).unwrap(), a);
+        }
+    }
+}

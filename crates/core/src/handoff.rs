@@ -1,0 +1,475 @@
+//! Handoffs: the making of a child grant, which is a decision of its own.
+//!
+//! A child grant is contained in its parent's delegate rights in every dimension (INV1). An over-ask is
+//! refused and names what was too much; it is never trimmed silently. Approvals never pass. The payload goes
+//! through here: only fields that the chain's handoff step names are delivered.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::agent::Agent;
+use crate::capability::{Capability, Delegate};
+use crate::chain::{Act, Step};
+use crate::decision::{Scene, refused_at_the_door, why};
+use crate::event::{HandedOff, NewGrant, Ruled, TaskEvent, Why};
+use crate::grant::Grant;
+use crate::ids::{AgentId, DecisionId, GrantId};
+use crate::time::Time;
+use crate::tool::Effect;
+use crate::value::{Digest, Value};
+use crate::verdict::{Deed, Facts, Verdict};
+
+/// A handoff to be decided. The parent has been proven; ids were made by the engine.
+#[derive(Debug, Clone)]
+pub struct HandoffRequest {
+    /// The id of the decision to come.
+    pub decision: DecisionId,
+    /// The id of the child grant, should there be one.
+    pub fresh_grant: GrantId,
+    /// The parent's grant.
+    pub grant: GrantId,
+    /// The parent.
+    pub agent: AgentId,
+    /// Thumbprint of the parent's key.
+    pub instance: String,
+    /// When the parent's token expires.
+    pub token_until: Time,
+    /// The parent's proof of possession.
+    pub proof: Option<(Digest, Time)>,
+    /// The child.
+    pub to: AgentId,
+    /// What is asked for it. Empty: what the parent may hand to it within the child's ceiling.
+    pub capabilities: Vec<Capability>,
+    /// How long, in milliseconds. Absent: as long as the parent.
+    pub ttl_ms: Option<u64>,
+    /// The payload offered.
+    pub payload: Value,
+}
+
+/// A decided handoff that nobody knows of yet.
+#[derive(Debug)]
+pub struct HandoffRuling {
+    handed: HandedOff,
+}
+
+impl HandoffRuling {
+    /// The decision as it will be recorded.
+    pub fn handed(&self) -> &HandedOff {
+        &self.handed
+    }
+    /// Makes it so: the child grant exists once the append has succeeded, and not before.
+    pub async fn commit<E>(
+        self,
+        append: impl AsyncFnOnce(Vec<TaskEvent>) -> Result<(), E>,
+    ) -> Result<HandedOff, E> {
+        append(vec![TaskEvent::HandedOff(self.handed.clone())]).await?;
+        Ok(self.handed)
+    }
+}
+
+/// Handoffs in a row that no configuration can exceed.
+pub const DEPTH_MAX: u8 = 8;
+
+/// Decides one handoff. Total: whatever cannot be judged is a refusal.
+pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandoffRuling {
+    let blank = HandedOff {
+        decision: request.decision.clone(),
+        parent: request.grant.clone(),
+        from: request.agent.clone(),
+        to: request.to.clone(),
+        outcome: Ruled::Deny,
+        why: why(0, "undecided", "none", String::new(), ""),
+        grant: None,
+        asked: request.capabilities.clone(),
+        chain_step: None,
+        delivered: Value::empty(),
+        stripped: BTreeSet::new(),
+        policy: scene.policy.version(),
+        epoch: scene.registry.version(),
+        proof: request.proof,
+    };
+    HandoffRuling {
+        handed: match judge(scene, request) {
+            Err(why) => HandedOff { why: *why, ..blank },
+            Ok(made) => HandedOff {
+                outcome: Ruled::Allow,
+                why: why(
+                    10,
+                    "allowed",
+                    &made.rules,
+                    "inside the parent's rights, the child's ceiling, the chain and the policy".to_string(),
+                    "",
+                ),
+                grant: Some(made.grant),
+                asked: Vec::new(),
+                chain_step: made.step.map(|s| s.id.clone()),
+                delivered: made.delivered,
+                stripped: made.stripped,
+                ..blank
+            },
+        },
+    }
+}
+
+struct Made<'a> {
+    grant: NewGrant,
+    step: Option<&'a Step>,
+    delivered: Value,
+    stripped: BTreeSet<String>,
+    rules: String,
+}
+
+type Refusal = alloc::boxed::Box<Why>;
+
+fn refuse<T>(step: u8, code: &str, rule: &str, reason: String, remedy: &str) -> Result<T, Refusal> {
+    Err(alloc::boxed::Box::new(why(step, code, rule, reason, remedy)))
+}
+
+fn judge<'a>(scene: Scene<'a>, request: &HandoffRequest) -> Result<Made<'a>, Refusal> {
+    if let Some(why) = refused_at_the_door(
+        scene,
+        &request.grant,
+        &request.agent,
+        &request.instance,
+        request.token_until,
+        request.proof,
+    ) {
+        return Err(alloc::boxed::Box::new(why));
+    }
+    let Some(parent) = scene.task.grant(&request.grant) else {
+        return refuse(1, "caller.unknown_grant", "caller", "the grant does not exist".to_string(), "");
+    };
+    let child = recipient(scene, &request.to)?;
+    room(scene, parent)?;
+    let until = window(scene, parent, request.ttl_ms)?;
+    let capabilities = if request.capabilities.is_empty() {
+        foreseen(scene, parent, child)
+    } else {
+        request
+            .capabilities
+            .iter()
+            .map(|asked| within(scene, parent, child, asked))
+            .collect::<Result<_, _>>()?
+    };
+    if capabilities.is_empty() {
+        let reason = format!("{} holds nothing that it may hand to {}", parent.agent, child.id);
+        return refuse(
+            5,
+            "handoff.nothing",
+            "delegation",
+            reason,
+            "Propagation is denied unless the task grants it.",
+        );
+    }
+    let step = chain_step(scene, parent, child)?;
+    let (delivered, stripped) = deliver(step, &request.payload)?;
+    let rules = policy(scene, parent, child, step, &delivered, until)?;
+    let grant =
+        NewGrant { grant: request.fresh_grant.clone(), capabilities, until, label: parent.label.clone() };
+    Ok(Made { grant, step, delivered, stripped, rules })
+}
+
+/// The child is registered and not suspended.
+fn recipient<'a>(scene: Scene<'a>, to: &AgentId) -> Result<&'a Agent, Refusal> {
+    let Some(child) = scene.registry.agent(to) else {
+        return refuse(
+            4,
+            "handoff.unknown_agent",
+            "delegation",
+            format!("no agent {to} is registered"),
+            "Hand on to a registered agent.",
+        );
+    };
+    match scene.registry.halts_agent(child) {
+        Some((scope, s)) => refuse(
+            2,
+            "control.suspended",
+            "suspension",
+            format!("{scope} is suspended: {}", s.reason),
+            "Only a person can lift it.",
+        ),
+        None => Ok(child),
+    }
+}
+
+/// One more handoff fits the task's limits and the depth.
+fn room(scene: Scene<'_>, parent: &Grant) -> Result<(), Refusal> {
+    let limits = &scene.task.opening().limits;
+    if scene.task.handoffs() >= limits.handoffs {
+        let reason = format!("this task has made its {} handoffs", limits.handoffs);
+        return refuse(10, "budget.handoffs", "budget", reason, "");
+    }
+    let deepest = limits.depth.min(DEPTH_MAX);
+    if parent.depth >= deepest {
+        let reason = format!(
+            "this task allows {deepest} handoffs in a row, and {} is already {} deep",
+            parent.agent, parent.depth
+        );
+        return refuse(5, "handoff.depth", "delegation", reason, "Let an agent nearer to the root hand on.");
+    }
+    Ok(())
+}
+
+/// The child's end: never after the parent's.
+fn window(scene: Scene<'_>, parent: &Grant, ttl_ms: Option<u64>) -> Result<Time, Refusal> {
+    let Some(ttl) = ttl_ms else { return Ok(parent.until) };
+    let until = scene.now.plus_ms(ttl);
+    if until <= parent.until {
+        return Ok(until);
+    }
+    let reason = format!(
+        "handoff widens authority: it would outlive the grant of {} by {} ms",
+        parent.agent,
+        until.since(parent.until)
+    );
+    refuse(5, "handoff.widens", "delegation", reason, "Ask for less time.")
+}
+
+/// What was asked for is inside one capability of the parent that it may hand to this child, inside the
+/// child's ceiling, and inside the chain.
+fn within(
+    scene: Scene<'_>,
+    parent: &Grant,
+    child: &Agent,
+    asked: &Capability,
+) -> Result<(Capability, u16), Refusal> {
+    let mut nearest: Option<String> = None;
+    for (place, held) in parent.held.iter().enumerate() {
+        let place = u16::try_from(place).unwrap_or(u16::MAX);
+        match fits(scene, parent, place, child, asked) {
+            Ok(()) => {
+                under_ceiling(child, asked)?;
+                inside_chain(scene, child, asked)?;
+                return Ok((bounded(asked, &held.capability), place));
+            }
+            Err(Some(what)) => nearest = nearest.or(Some(what)),
+            Err(None) => {}
+        }
+    }
+    let reason = match nearest {
+        Some(what) => format!(
+            "handoff widens authority: {what} of `{}` is more than {} may hand to {}",
+            asked.tool, parent.agent, child.id
+        ),
+        None => format!(
+            "handoff widens authority: `{}` is not among what {} may hand to {}",
+            asked.tool, parent.agent, child.id
+        ),
+    };
+    refuse(5, "handoff.widens", "delegation", reason, "Ask for no more than the parent may hand on.")
+}
+
+/// `Err(None)`: about something else; `Err(Some)`: the dimension in which too much was asked.
+fn fits(
+    scene: Scene<'_>,
+    parent: &Grant,
+    place: u16,
+    child: &Agent,
+    asked: &Capability,
+) -> Result<(), Option<String>> {
+    let held = parent.held.get(usize::from(place)).ok_or(None)?;
+    let mine = &held.capability;
+    let right = mine.delegate.as_ref().filter(|d| d.depth > 0 && d.to.contains(&child.id)).ok_or(None)?;
+    if !mine.tool.contains(&asked.tool) {
+        return Err(None);
+    }
+    let left = Capability { limits: remaining(scene, parent, place), ..mine.clone() };
+    left.encloses(&inherit(asked, &left)).map_err(Some)?;
+    match &asked.delegate {
+        Some(further) if further.depth >= right.depth => Err(Some("the delegation depth".to_string())),
+        Some(further) if !further.to.is_subset(&right.to) => {
+            Err(Some("the list of further recipients".to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What was asked, completed: an argument or limit that the request does not mention stays as the parent has
+/// it, which is no over-ask.
+fn inherit(asked: &Capability, left: &Capability) -> Capability {
+    let mut full = asked.clone();
+    for (name, constraint) in &left.args {
+        full.args.entry(name.clone()).or_insert_with(|| constraint.clone());
+    }
+    full.limits = asked.limits.or(&left.limits);
+    full
+}
+
+/// The child's capability as it is granted: everything that was asked, and the parent's bounds beside it.
+fn bounded(asked: &Capability, mine: &Capability) -> Capability {
+    let mut child = asked.clone();
+    for (name, constraint) in &mine.args {
+        let met = child.args.get(name).map_or_else(|| constraint.clone(), |own| own.meet(constraint));
+        child.args.insert(name.clone(), met);
+    }
+    child.limits = asked.limits.meet(&mine.limits);
+    child
+}
+
+/// What the parent and all above it have left of a capability.
+fn remaining(scene: Scene<'_>, grant: &Grant, place: u16) -> crate::capability::Limits {
+    let mut limits = crate::capability::Limits::default();
+    let mut at = Some((grant, place));
+    while let Some((node, place)) = at.take() {
+        let Some(held) = node.held.get(usize::from(place)) else { break };
+        limits = limits.meet(&held.capability.limits.less(held.spent));
+        at = node.parent.as_ref().and_then(|id| scene.task.grant(id)).zip(held.from);
+    }
+    limits
+}
+
+fn under_ceiling(child: &Agent, asked: &Capability) -> Result<(), Refusal> {
+    let enough = |ceiling: &Capability| {
+        ceiling.tool.contains(&asked.tool)
+            && (ceiling.may_use || !asked.may_use)
+            && (ceiling.delegate.is_some() || asked.delegate.is_none())
+            && ceiling.args.iter().all(|(name, c)| asked.args.get(name).is_some_and(|a| c.contains(a)))
+    };
+    if child.ceiling.iter().any(enough) {
+        return Ok(());
+    }
+    let reason = format!("`{}` is above the ceiling of {}", asked.tool, child.id);
+    refuse(5, "handoff.ceiling", "ceiling", reason, "Its owner would have to raise the ceiling first.")
+}
+
+/// An effect that no step of the chain gives to the child cannot be handed to it.
+fn inside_chain(scene: Scene<'_>, child: &Agent, asked: &Capability) -> Result<(), Refusal> {
+    let (Some(chain), Some(tool)) = (&scene.task.opening().chain, asked.tool.as_tool()) else {
+        return Ok(());
+    };
+    let is_read = scene
+        .registry
+        .tool(&tool)
+        .and_then(|t| t.manifest.as_ref())
+        .is_some_and(|m| m.effect == Effect::Read);
+    if !asked.may_use || is_read || chain.foresees(&child.id, &tool) {
+        return Ok(());
+    }
+    let reason = format!("the task's chain has no step in which {} calls {tool}", child.id);
+    refuse(6, "handoff.chain", "chain", reason, "A person would have to open a task that says so.")
+}
+
+/// What the chain and the parent's delegate rights foresee for this child, inside its ceiling.
+fn foreseen(scene: Scene<'_>, parent: &Grant, child: &Agent) -> Vec<(Capability, u16)> {
+    let mut out = Vec::new();
+    for (place, held) in parent.held.iter().enumerate() {
+        let place = u16::try_from(place).unwrap_or(u16::MAX);
+        let mine = &held.capability;
+        let Some(right) = mine.delegate.as_ref().filter(|d| d.depth > 0 && d.to.contains(&child.id)) else {
+            continue;
+        };
+        for ceiling in &child.ceiling {
+            if let Some(capability) =
+                common(mine, right, ceiling).filter(|c| inside_chain(scene, child, c).is_ok())
+            {
+                out.push((capability, place));
+            }
+        }
+    }
+    out
+}
+
+/// The capability that lies in both the parent's right and the child's ceiling.
+fn common(mine: &Capability, right: &Delegate, ceiling: &Capability) -> Option<Capability> {
+    let tool = if mine.tool.contains(&ceiling.tool) {
+        ceiling.tool.clone()
+    } else if ceiling.tool.contains(&mine.tool) {
+        mine.tool.clone()
+    } else {
+        return None;
+    };
+    let mut args: BTreeMap<_, _> = mine.args.clone();
+    for (name, constraint) in &ceiling.args {
+        let met = args.get(name).map_or_else(|| constraint.clone(), |own| own.meet(constraint));
+        args.insert(name.clone(), met);
+    }
+    let delegate = ceiling.delegate.as_ref().filter(|_| right.depth > 1).map(|d| Delegate {
+        to: d.to.intersection(&right.to).cloned().collect(),
+        depth: d.depth.min(right.depth - 1),
+    });
+    let delegate = delegate.filter(|d| !d.to.is_empty() && d.depth > 0);
+    let limits = mine.limits.meet(&ceiling.limits);
+    (ceiling.may_use || delegate.is_some()).then_some(Capability {
+        tool,
+        args,
+        limits,
+        may_use: ceiling.may_use,
+        delegate,
+    })
+}
+
+fn chain_step<'a>(scene: Scene<'a>, parent: &Grant, child: &Agent) -> Result<Option<&'a Step>, Refusal> {
+    let Some(chain) = &scene.task.opening().chain else { return Ok(None) };
+    match chain.step_for_handoff(scene.task.progress(), &parent.agent, &child.id) {
+        Ok(step) => Ok(Some(step)),
+        Err(not) => Err(alloc::boxed::Box::new(why(6, not.code, "chain", not.reason, &not.remedy))),
+    }
+}
+
+/// Only the named fields go through; the names of the others are kept. Without a chain nothing is stripped,
+/// and every surface says that such a task gives weaker guarantees.
+fn deliver(step: Option<&Step>, payload: &Value) -> Result<(Value, BTreeSet<String>), Refusal> {
+    let Some(fields) = payload.as_map() else {
+        return refuse(
+            5,
+            "handoff.payload",
+            "payload",
+            "the payload must be an object".to_string(),
+            "Name each field.",
+        );
+    };
+    let Some(Act::HandOff { pass, .. }) = step.map(|s| &s.act) else {
+        return Ok((payload.clone(), BTreeSet::new()));
+    };
+    let delivered =
+        fields.iter().filter(|(name, _)| pass.contains(*name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let stripped = fields.keys().filter(|name| !pass.contains(*name)).cloned().collect();
+    Ok((Value::Map(delivered), stripped))
+}
+
+fn policy(
+    scene: Scene<'_>,
+    parent: &Grant,
+    child: &Agent,
+    step: Option<&Step>,
+    delivered: &Value,
+    until: Time,
+) -> Result<String, Refusal> {
+    let opening = scene.task.opening();
+    let Some(agent) = scene.registry.agent(&parent.agent) else {
+        return refuse(1, "caller.unknown_agent", "caller", "the parent is not registered".to_string(), "");
+    };
+    let facts = Facts {
+        deed: Deed::HandOff(child),
+        agent,
+        initiator: &opening.initiator,
+        task: &opening.task,
+        has_chain: opening.chain.is_some(),
+        step: step.map(|s| &s.id),
+        depth: parent.depth,
+        resource: None,
+        args: delivered,
+        label: &parent.label,
+        unexplained: &BTreeSet::new(),
+        approval: None,
+        now: scene.now,
+        remaining_ms: until.since(scene.now),
+    };
+    match scene.policy.evaluate(&facts) {
+        Verdict::Permit { rules } => Ok(rules.join(", ")),
+        Verdict::Forbid { rule, reason } => {
+            refuse(8, "policy.forbid", &rule, reason, "Approval cannot change this.")
+        }
+        Verdict::Ask { rule, reason, .. } => {
+            let reason = format!("{reason} (a handoff cannot wait for a person; the act itself can)");
+            refuse(8, "policy.forbid", &rule, reason, "Hand on less, and let the act ask.")
+        }
+        Verdict::Error { reason } => {
+            let reason = format!("the policy could not be evaluated ({reason})");
+            refuse(8, "policy.error", "policy", reason, "An operator must look at the policy.")
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Where a value came from: the explained values of a task.
+//!
+//! A value that steers where an effect lands must equal one the person gave, one the organisation lists, or
+//! one from a result field that a manifest trusts. Equality is by type: a mail address equals a mail
+//! address, an account an account. Containment never counts, and nothing is merged across types: the text
+//! "June 13" does not explain file 13.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::constraint::split_url;
+use crate::tool::{ResultRule, Trust, When};
+use crate::value::Value;
+
+/// The type by which two values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A mail address.
+    Address,
+    /// A URL or a bare `host/path`; compared without the scheme.
+    Url,
+    /// A bank account number with valid check digits (ISO 13616).
+    Account,
+    /// Anything else, compared exactly.
+    Plain,
+}
+
+/// A value in the form in which it is compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identifier {
+    /// Its type.
+    pub kind: Kind,
+    /// Its one spelling.
+    pub text: String,
+}
+
+/// Who vouches for a value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "from")]
+pub enum Origin {
+    /// An input of the task, given by the person who opened it.
+    Input {
+        /// The input's name.
+        name: String,
+    },
+    /// The intent as the person worded it.
+    Intent,
+    /// The chain: the step pins the value.
+    Chain,
+    /// The organisation's own directory.
+    Directory,
+    /// A trusted field of a tool's result.
+    Result {
+        /// The tool.
+        tool: String,
+        /// The field.
+        field: String,
+    },
+}
+
+impl Origin {
+    /// In words, for decisions and approval cards.
+    pub fn in_words(&self) -> String {
+        match self {
+            Origin::Input { name } => format!("the task's input `{name}`"),
+            Origin::Intent => "the task's intent".to_string(),
+            Origin::Chain => "the declared chain".to_string(),
+            Origin::Directory => "the organisation's directory".to_string(),
+            Origin::Result { tool, field } => format!("the trusted field `{field}` of {tool}"),
+        }
+    }
+}
+
+/// The explained values of one task: bounded, and first origin wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Explained {
+    known: BTreeMap<Identifier, Origin>,
+}
+
+/// How many values one task keeps. Past this, new ones stay unexplained: stricter, never laxer.
+pub const KNOWN_MAX: usize = 10_000;
+/// Longest value that is kept.
+const TEXT_MAX: usize = 512;
+
+impl Explained {
+    /// Keeps an identifier with its origin, unless the set is full.
+    pub fn add(&mut self, id: Identifier, origin: Origin) {
+        if self.known.len() < KNOWN_MAX && id.text.len() <= TEXT_MAX && !id.text.is_empty() {
+            self.known.entry(id).or_insert(origin);
+        }
+    }
+    /// Keeps every scalar leaf of a value as a whole, and nothing inside it.
+    pub fn add_value(&mut self, value: &Value, origin: &Origin) {
+        for leaf in leaves(value) {
+            self.add(identify(&leaf), origin.clone());
+        }
+    }
+    /// Where a value came from, if it is explained.
+    pub fn origin_of(&self, id: &Identifier) -> Option<&Origin> {
+        self.known.get(id)
+    }
+    /// How many values are kept.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Identifier, &Origin)> {
+        self.known.iter()
+    }
+}
+
+/// The spellings of all scalar leaves of a value; keys do not count, blanks are left out.
+pub fn leaves(value: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    collect(value, &mut out);
+    out
+}
+
+fn collect(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::List(items) => items.iter().for_each(|item| collect(item, out)),
+        Value::Map(map) => map.values().for_each(|item| collect(item, out)),
+        Value::Null => {}
+        scalar => out.extend(scalar.spelled().filter(|text| !text.is_empty())),
+    }
+}
+
+/// The identifier that a whole value is.
+pub fn identify(text: &str) -> Identifier {
+    let text = text.trim();
+    if let Some(address) = as_address(text) {
+        return Identifier { kind: Kind::Address, text: address };
+    }
+    if let Some(account) = as_account(text) {
+        return Identifier { kind: Kind::Account, text: account };
+    }
+    if let Some(url) = as_url(text) {
+        return Identifier { kind: Kind::Url, text: url };
+    }
+    Identifier { kind: Kind::Plain, text: text.to_string() }
+}
+
+/// The addresses, links and accounts inside free text.
+pub fn scan(text: &str) -> BTreeSet<Identifier> {
+    let edge = |c: char| {
+        c.is_whitespace()
+            || matches!(c, ',' | ';' | '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '`' | '{' | '}' | '|')
+    };
+    let mut found: BTreeSet<Identifier> = text
+        .split(edge)
+        .map(|word| word.trim_end_matches(['.', ':', '!', '?', '*', '_']).trim_start_matches(['*', '_', ':']))
+        .map(|word| word.strip_prefix("mailto:").unwrap_or(word))
+        .filter(|word| (4..=TEXT_MAX).contains(&word.len()))
+        .map(identify)
+        .filter(|id| id.kind != Kind::Plain)
+        .collect();
+    found.extend(spaced_accounts(text));
+    found
+}
+
+/// Accounts written in groups of four: `DE89 3704 0044 0532 0130 00`.
+fn spaced_accounts(text: &str) -> Vec<Identifier> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut out = Vec::new();
+    for start in 0..words.len() {
+        let mut joined = String::new();
+        for word in words.iter().skip(start).take(9) {
+            joined.push_str(word.trim_end_matches(['.', ',', ';']));
+            if let Some(account) = as_account(&joined) {
+                out.push(Identifier { kind: Kind::Account, text: account });
+            }
+        }
+    }
+    out
+}
+
+/// `local@domain`, ASCII, lower-cased: case in the local part is not used to tell people apart.
+fn as_address(text: &str) -> Option<String> {
+    let (local, domain) = text.split_once('@')?;
+    let local_ok = (1..=64).contains(&local.len())
+        && local.bytes().all(|b| b.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&b));
+    let lower = domain.to_ascii_lowercase();
+    (local_ok && is_domain(&lower)).then(|| format!("{}@{lower}", local.to_ascii_lowercase()))
+}
+
+fn is_domain(text: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.len() >= 2
+        && parts.iter().all(|l| label(l))
+        && parts.last().is_some_and(|tld| tld.len() >= 2 && tld.bytes().all(|b| b.is_ascii_lowercase()))
+}
+
+/// ISO 13616: two letters, two check digits, 11 to 30 more; the whole is 1 modulo 97.
+fn as_account(text: &str) -> Option<String> {
+    let compact: String = text.chars().filter(|c| *c != ' ').map(|c| c.to_ascii_uppercase()).collect();
+    let bytes = compact.as_bytes();
+    if !(15..=34).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_alphanumeric) {
+        return None;
+    }
+    let (country, rest) = bytes.split_at_checked(2)?;
+    let (check, body) = rest.split_at_checked(2)?;
+    if !country.iter().all(u8::is_ascii_uppercase) || !check.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let remainder = body.iter().chain(country).chain(check).fold(0u32, |sum, b| match b {
+        b'0'..=b'9' => (sum * 10 + u32::from(b - b'0')) % 97,
+        letter => (sum * 100 + u32::from(letter - b'A') + 10) % 97,
+    });
+    (remainder == 1).then_some(compact)
+}
+
+/// Top-level domains that make a bare `name.tld` a link without `www.` or a path.
+const COMMON_TLDS: [&str; 20] = [
+    "com", "org", "net", "info", "biz", "io", "dev", "app", "xyz", "online", "site", "shop", "ai", "co",
+    "me", "cloud", "link", "top", "live", "page",
+];
+
+fn as_url(text: &str) -> Option<String> {
+    let lower_scheme = text.get(..8).map(|head| head.to_ascii_lowercase()).unwrap_or_default();
+    if lower_scheme.starts_with("http://") || lower_scheme.starts_with("https://") {
+        return Some(normal_url(text));
+    }
+    let end = text.find(['/', '?', '#']).unwrap_or(text.len());
+    let (host, tail) = text.split_at(end);
+    let host = host.to_ascii_lowercase();
+    let bare = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.parse::<u16>().is_ok())
+        .map_or(host.as_str(), |(h, _)| h);
+    let tld = bare.rsplit('.').next().unwrap_or("");
+    let looks_like_one = bare.starts_with("www.") || !tail.is_empty() || COMMON_TLDS.contains(&tld);
+    (is_domain(bare) && looks_like_one).then(|| normal_url(&format!("http://{host}{tail}")))
+}
+
+/// Host and path without scheme and trailing slash. What the strict reader cannot split is kept verbatim, so
+/// that an odd URL only ever equals itself.
+fn normal_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, tail) = rest.split_at(end);
+    let host = host.to_ascii_lowercase();
+    let rebuilt = format!("{}://{host}{tail}", scheme.to_ascii_lowercase());
+    match split_url(&rebuilt) {
+        Some((_, host, _)) => {
+            let tail = if tail == "/" { "" } else { tail.strip_suffix('/').unwrap_or(tail) };
+            format!("{host}{tail}")
+        }
+        None => url.to_string(),
+    }
+}
+
+/// Whether an address belongs to one of these domains, itself or below.
+pub fn in_domains(text: &str, domains: &BTreeSet<String>) -> bool {
+    as_address(text.trim()).and_then(|a| a.split_once('@').map(|(_, d)| d.to_string())).is_some_and(
+        |domain| {
+            domains.iter().any(|own| {
+                domain == *own || domain.strip_suffix(own.as_str()).is_some_and(|h| h.ends_with('.'))
+            })
+        },
+    )
+}
+
+/// The identifiers that a result explains under a manifest's rules, each with the field it came from.
+/// Fields that are absent or of another type explain nothing; that is never an error.
+pub fn harvest(
+    result: &Value,
+    rules: &[ResultRule],
+    own_domains: &BTreeSet<String>,
+) -> Vec<(Identifier, String)> {
+    let mut out = Vec::new();
+    if !rules.is_empty() {
+        walk(result, None, None, rules, own_domains, &mut out);
+    }
+    out
+}
+
+fn walk(
+    value: &Value,
+    field: Option<&str>,
+    record: Option<&BTreeMap<String, Value>>,
+    rules: &[ResultRule],
+    own: &BTreeSet<String>,
+    out: &mut Vec<(Identifier, String)>,
+) {
+    match value {
+        Value::List(items) => items.iter().for_each(|item| walk(item, field, record, rules, own, out)),
+        Value::Map(map) => {
+            for (key, item) in map {
+                if rules.iter().any(|r| {
+                    r.path == "*" && r.trust == Trust::Exact && holds(r.when.as_ref(), Some(map), own)
+                }) {
+                    out.push((identify(key), "*".to_string()));
+                }
+                walk(item, Some(key), Some(map), rules, own, out);
+            }
+        }
+        Value::Null => {}
+        scalar => {
+            let name = field.unwrap_or("*");
+            let rule = rules
+                .iter()
+                .filter(|rule| rule.path == "*" || rule.path == name)
+                .find(|rule| holds(rule.when.as_ref(), record, own));
+            if let (Some(rule), Some(text)) = (rule, scalar.spelled()) {
+                out.extend(trusted(rule.trust, &text).into_iter().map(|id| (id, name.to_string())));
+            }
+        }
+    }
+}
+
+fn trusted(trust: Trust, text: &str) -> Vec<Identifier> {
+    match trust {
+        Trust::Exact => [identify(text)].into(),
+        Trust::Text => scan(text).into_iter().collect(),
+        Trust::Lines => text
+            .lines()
+            .flat_map(|line| {
+                let tail = line.split_once(": ").map(|(_, tail)| tail);
+                [Some(line), tail].into_iter().flatten().map(identify)
+            })
+            .collect(),
+    }
+}
+
+/// Whether a condition holds for a record. A missing field means no.
+fn holds(when: Option<&When>, record: Option<&BTreeMap<String, Value>>, own: &BTreeSet<String>) -> bool {
+    let Some(when) = when else { return true };
+    let Some(text) = record.and_then(|r| r.get(&when.field)).and_then(Value::spelled) else { return false };
+    (!when.own_domain || in_domains(&text, own))
+        && (when.one_of.is_empty() || when.one_of.contains(&text))
+        && !when.none_of.contains(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Kind {
+        identify(text).kind
+    }
+
+    #[test]
+    fn values_are_typed_by_their_shape() {
+        assert_eq!(kind("Dana@Example.org"), Kind::Address);
+        assert_eq!(kind("DE89 3704 0044 0532 0130 00"), Kind::Account);
+        assert_eq!(kind("DE89370400440532013001"), Kind::Plain, "check digits must hold");
+        assert_eq!(kind("www.example.org"), Kind::Url);
+        assert_eq!(kind("example.org/login"), Kind::Url);
+        assert_eq!(kind("report.docx"), Kind::Plain);
+        assert_eq!(kind("13"), Kind::Plain);
+    }
+
+    // proves: A02
+    #[test]
+    fn look_alikes_are_never_merged() {
+        for (a, b) in [
+            ("dana@example.org", "dаna@example.org"),
+            ("dana@example.org", "dana@example.org.evil.com"),
+            ("https://example.org/a", "https://example.org/a/../b"),
+            ("https://example.org", "https://example.org@evil.com"),
+            ("https://example.org/a", "https://example.org/%61"),
+            ("June 13", "13"),
+            ("file", "File"),
+            ("dana@example.org", "dana@\u{200b}example.org"),
+        ] {
+            assert_ne!(identify(a), identify(b), "{a} / {b}");
+        }
+        assert_eq!(identify("https://Example.org/"), identify("example.org"));
+    }
+
+    #[test]
+    fn free_text_gives_up_its_identifiers() {
+        let found = scan(
+            "Write to <eve@evil.com>, see www.evil.com/x. Pay DE89 3704 0044 0532 0130 00, not report.docx.",
+        );
+        let texts: Vec<&str> = found.iter().map(|id| id.text.as_str()).collect();
+        assert_eq!(texts, ["eve@evil.com", "www.evil.com/x", "DE89370400440532013000"]);
+        assert!(scan("Dinner on June 13 with Ann.").is_empty());
+    }
+
+    // proves: N1
+    #[test]
+    fn a_field_is_trusted_only_under_its_condition() {
+        let rules = [ResultRule {
+            path: "body".to_string(),
+            trust: Trust::Text,
+            when: Some(When {
+                field: "sender".to_string(),
+                own_domain: true,
+                one_of: BTreeSet::new(),
+                none_of: BTreeSet::new(),
+            }),
+        }];
+        let own = BTreeSet::from(["example.org".to_string()]);
+        let mail = |sender: &str| {
+            Value::parse(format!(r#"[{{"sender":"{sender}","body":"ask bob@other.net"}}]"#).as_bytes())
+                .unwrap()
+        };
+        assert_eq!(harvest(&mail("ann@example.org"), &rules, &own).len(), 1);
+        assert!(harvest(&mail("ann@example.org.evil.com"), &rules, &own).is_empty());
+        assert!(harvest(&Value::parse(br#"{"body":"ask bob@other.net"}"#).unwrap(), &rules, &own).is_empty());
+    }
+
+    #[test]
+    fn the_set_is_bounded_and_the_first_origin_stays() {
+        let mut known = Explained::default();
+        known.add(identify("a@b.org"), Origin::Intent);
+        known.add(identify("a@b.org"), Origin::Directory);
+        assert_eq!(known.origin_of(&identify("A@B.org")), Some(&Origin::Intent));
+        for n in 0..KNOWN_MAX + 10 {
+            known.add(identify(&format!("v{n}")), Origin::Intent);
+        }
+        assert_eq!(known.len(), KNOWN_MAX);
+    }
+}

@@ -1,0 +1,427 @@
+//! A task: the fold over its events. The log is the state.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::approval::{Approval, State, Vote};
+use crate::capability::Spent;
+use crate::chain::Progress;
+use crate::event::{Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent};
+use crate::grant::{Grant, Held};
+use crate::ids::{ApprovalId, DecisionId, GrantId, LeaseId};
+use crate::lease::{Lease, LeaseState};
+use crate::origin::{Explained, Origin, scan};
+use crate::time::Time;
+use crate::value::Digest;
+
+/// A task as its events have made it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    opening: Opening,
+    opened: Time,
+    version: u64,
+    state: TaskState,
+    grants: BTreeMap<GrantId, Grant>,
+    progress: Progress,
+    explained: Explained,
+    approvals: BTreeMap<ApprovalId, Approval>,
+    calls: BTreeMap<DecisionId, OpenCall>,
+    leases: BTreeMap<LeaseId, Lease>,
+    proofs: BTreeMap<Digest, Time>,
+    handoffs: u32,
+    asks: u32,
+    refusals: u32,
+    newest: Time,
+}
+
+/// Whether a task is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    /// It is.
+    Open,
+    /// Nothing is allowed until a person resumes it.
+    Frozen {
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// It is over.
+    Ended {
+        /// Why.
+        cause: Cause,
+        /// When.
+        at: Time,
+        /// In words.
+        reason: String,
+    },
+}
+
+/// An allowed call whose outcome has not come yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCall {
+    /// Whose.
+    pub grant: GrantId,
+    /// Which tool.
+    pub tool: crate::ids::ToolId,
+    /// Which capability it was charged to.
+    pub capability: Option<u16>,
+    /// When it was allowed.
+    pub since: Time,
+}
+
+/// Proofs of possession are remembered until they are refused for their age; this many at most.
+const PROOFS_MAX: usize = 50_000;
+
+impl Task {
+    /// A task from its first event. `None` if the first event is not an opening.
+    pub fn begin(event: &TaskEvent, at: Time) -> Option<Task> {
+        let TaskEvent::Opened(opening) = event else { return None };
+        let root = Grant {
+            id: opening.grant.clone(),
+            agent: opening.agent.clone(),
+            parent: None,
+            depth: 0,
+            held: opening.capabilities.iter().cloned().map(|c| held(c, None)).collect(),
+            until: opening.limits.until,
+            label: Default::default(),
+            revoked: false,
+            refusals: 0,
+        };
+        Some(Task {
+            opened: at,
+            version: 1,
+            state: TaskState::Open,
+            grants: BTreeMap::from([(root.id.clone(), root)]),
+            progress: Progress::new(),
+            explained: explained_at_opening(opening),
+            approvals: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            proofs: BTreeMap::new(),
+            handoffs: 0,
+            asks: 0,
+            refusals: 0,
+            newest: at,
+            opening: opening.clone(),
+        })
+    }
+
+    /// A task from all its events. `None` for an empty stream or one that does not begin with an opening.
+    pub fn fold<'a>(events: impl IntoIterator<Item = (&'a TaskEvent, Time)>) -> Option<Task> {
+        let mut events = events.into_iter();
+        let (first, at) = events.next()?;
+        let mut task = Task::begin(first, at)?;
+        events.for_each(|(event, at)| task.apply(event, at));
+        Some(task)
+    }
+
+    /// Folds one more event. Total: an event that makes no sense changes nothing but the version.
+    pub fn apply(&mut self, event: &TaskEvent, at: Time) {
+        self.version += 1;
+        self.newest = self.newest.max(at);
+        match event {
+            TaskEvent::Opened(_) => {}
+            TaskEvent::Decided(decided) => self.on_decided(decided, at),
+            TaskEvent::Reported(reported) => self.on_reported(reported),
+            TaskEvent::HandedOff(handed) => self.on_handed_off(handed),
+            TaskEvent::TokenMinted { .. } => {}
+            TaskEvent::Voted { approval, by, vote } => {
+                if let Some(approval) = self.approvals.get_mut(approval) {
+                    take_vote(approval, by, vote);
+                }
+            }
+            TaskEvent::GrantRevoked { grant, .. } => {
+                if let Some(grant) = self.grants.get_mut(grant) {
+                    grant.revoked = true;
+                }
+            }
+            TaskEvent::Frozen { by, reason } => {
+                if self.state == TaskState::Open {
+                    self.state = TaskState::Frozen { by: by.clone(), reason: reason.clone() };
+                }
+            }
+            TaskEvent::Resumed { .. } => {
+                if matches!(self.state, TaskState::Frozen { .. }) {
+                    self.state = TaskState::Open;
+                    self.asks = 0;
+                    self.refusals = 0;
+                }
+            }
+            TaskEvent::Ended { cause, reason, .. } => {
+                if !self.has_ended() {
+                    self.state = TaskState::Ended { cause: *cause, at, reason: reason.clone() };
+                }
+            }
+            TaskEvent::LeaseRequested { lease, grant, system } => {
+                self.leases.entry(lease.clone()).or_insert(Lease {
+                    id: lease.clone(),
+                    grant: grant.clone(),
+                    system: system.clone(),
+                    requested: at,
+                    state: LeaseState::Requested,
+                });
+            }
+            TaskEvent::Lease { lease, fact } => {
+                if let Some(lease) = self.leases.get_mut(lease) {
+                    lease.apply(fact);
+                }
+            }
+        }
+    }
+
+    /// How it was opened.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+    /// When it was opened.
+    pub fn opened(&self) -> Time {
+        self.opened
+    }
+    /// How many events have been folded.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+    /// The newest time in its log.
+    pub fn newest(&self) -> Time {
+        self.newest
+    }
+    /// Whether it is alive.
+    pub fn state(&self) -> &TaskState {
+        &self.state
+    }
+    /// Whether it is over for good.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, TaskState::Ended { .. })
+    }
+    /// A grant.
+    pub fn grant(&self, id: &GrantId) -> Option<&Grant> {
+        self.grants.get(id)
+    }
+    /// All grants.
+    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.values()
+    }
+    /// How often each step has been taken.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+    /// Values whose origin is known.
+    pub fn explained(&self) -> &Explained {
+        &self.explained
+    }
+    /// A question.
+    pub fn approval(&self, id: &ApprovalId) -> Option<&Approval> {
+        self.approvals.get(id)
+    }
+    /// All questions.
+    pub fn approvals(&self) -> impl Iterator<Item = &Approval> {
+        self.approvals.values()
+    }
+    /// Allowed calls without an outcome.
+    pub fn open_calls(&self) -> &BTreeMap<DecisionId, OpenCall> {
+        &self.calls
+    }
+    /// Leases.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.values()
+    }
+    /// Handoffs made.
+    pub fn handoffs(&self) -> u32 {
+        self.handoffs
+    }
+    /// Questions asked since it was opened or last resumed.
+    pub fn asks(&self) -> u32 {
+        self.asks
+    }
+    /// Refusals since it was opened or last resumed.
+    pub fn refusals(&self) -> u32 {
+        self.refusals
+    }
+    /// Whether a proof of possession has been used in this task before.
+    pub fn has_seen(&self, proof: &Digest) -> bool {
+        self.proofs.contains_key(proof)
+    }
+
+    /// The grant and its ancestors up to the root. Bounded: parents are always older, so there is no cycle.
+    pub fn lineage<'a>(&'a self, grant: &'a Grant) -> impl Iterator<Item = &'a Grant> {
+        core::iter::successors(Some(grant), |g| g.parent.as_ref().and_then(|id| self.grants.get(id)))
+    }
+
+    /// Whether nothing of its own keeps the grant from acting: the task is open and inside its window, and no
+    /// grant on the way to the root is revoked or over. (Suspensions are the registry's to say.)
+    pub fn is_live(&self, grant: &GrantId, now: Time) -> bool {
+        self.state == TaskState::Open
+            && now < self.opening.limits.until
+            && self.grants.get(grant).is_some_and(|g| self.lineage(g).all(|g| !g.revoked && now < g.until))
+    }
+
+    fn on_decided(&mut self, decided: &Decided, at: Time) {
+        if let Some((proof, until)) = decided.proof {
+            self.remember(proof, until, at);
+        }
+        match decided.outcome {
+            Ruled::Allow => self.on_allowed(decided, at),
+            Ruled::Ask => {
+                if let Some(asked) = &decided.asked {
+                    self.asks = self.asks.saturating_add(1);
+                    self.approvals.insert(asked.approval.clone(), question(decided, asked, at));
+                }
+            }
+            Ruled::Deny => self.count_refusal(&decided.grant),
+        }
+    }
+
+    fn on_allowed(&mut self, decided: &Decided, at: Time) {
+        if let Some(step) = &decided.chain_step {
+            *self.progress.entry(step.clone()).or_insert(0) += 1;
+        }
+        if let Some(charge) = &decided.charge {
+            self.charge(&decided.grant, charge);
+        }
+        if let Some(approval) = decided.approval.as_ref().and_then(|id| self.approvals.get_mut(id)) {
+            approval.state = State::Used { decision: decided.decision.clone() };
+        }
+        self.calls.insert(
+            decided.decision.clone(),
+            OpenCall {
+                grant: decided.grant.clone(),
+                tool: decided.tool.clone(),
+                capability: decided.charge.as_ref().map(|c| c.capability),
+                since: at,
+            },
+        );
+    }
+
+    fn on_reported(&mut self, reported: &Reported) {
+        let Some(call) = self.calls.remove(&reported.decision) else { return };
+        if let Some(capability) = call.capability {
+            self.charge(&call.grant, &Charge { capability, spent: reported.spent });
+        }
+        if let Some(grant) = self.grants.get_mut(&call.grant) {
+            grant.label = grant.label.join(&reported.label);
+        }
+        for (id, field) in &reported.explains {
+            let origin = Origin::Result { tool: String::from(call.tool.as_str()), field: field.clone() };
+            self.explained.add(id.clone(), origin);
+        }
+    }
+
+    fn on_handed_off(&mut self, handed: &HandedOff) {
+        if let Some((proof, until)) = handed.proof {
+            self.remember(proof, until, self.newest);
+        }
+        let Some(new) = &handed.grant else { return self.count_refusal(&handed.parent) };
+        if let Some(step) = &handed.chain_step {
+            *self.progress.entry(step.clone()).or_insert(0) += 1;
+        }
+        self.handoffs = self.handoffs.saturating_add(1);
+        let depth = self.grants.get(&handed.parent).map_or(u8::MAX, |p| p.depth.saturating_add(1));
+        let child = child_grant(handed, new, depth);
+        self.grants.entry(child.id.clone()).or_insert(child);
+    }
+
+    /// Charges a capability and every ancestor it was cut from.
+    fn charge(&mut self, grant: &GrantId, charge: &Charge) {
+        let mut at = Some((grant.clone(), charge.capability));
+        while let Some((id, place)) = at.take() {
+            let Some(grant) = self.grants.get_mut(&id) else { return };
+            let Some(held) = grant.held.get_mut(usize::from(place)) else { return };
+            held.spent = held.spent.plus(charge.spent);
+            at = grant.parent.clone().zip(held.from);
+        }
+    }
+
+    fn count_refusal(&mut self, grant: &GrantId) {
+        self.refusals = self.refusals.saturating_add(1);
+        if let Some(grant) = self.grants.get_mut(grant) {
+            grant.refusals = grant.refusals.saturating_add(1);
+        }
+    }
+
+    fn remember(&mut self, proof: Digest, until: Time, now: Time) {
+        if self.proofs.len() >= PROOFS_MAX / 2 {
+            self.proofs.retain(|_, until| *until > now);
+        }
+        self.proofs.insert(proof, until);
+    }
+
+    /// Whether no further proof can be remembered: then nothing more is allowed until some have aged.
+    pub fn proofs_full(&self) -> bool {
+        self.proofs.len() >= PROOFS_MAX
+    }
+}
+
+fn held(capability: crate::capability::Capability, from: Option<u16>) -> Held {
+    Held { capability, from, spent: Spent::default() }
+}
+
+fn explained_at_opening(opening: &Opening) -> Explained {
+    let mut known = Explained::default();
+    for (name, value) in &opening.inputs {
+        known.add_value(value, &Origin::Input { name: name.clone() });
+    }
+    for id in scan(&opening.intent) {
+        known.add(id, Origin::Intent);
+    }
+    known
+}
+
+fn question(decided: &Decided, asked: &Asked, at: Time) -> Approval {
+    Approval {
+        id: asked.approval.clone(),
+        decision: decided.decision.clone(),
+        grant: decided.grant.clone(),
+        agent: decided.agent.clone(),
+        tool: decided.tool.clone(),
+        shown: decided.args.clone(),
+        act: asked.act,
+        rule: decided.why.rule.clone(),
+        reason: decided.why.reason.clone(),
+        terms: asked.terms.clone(),
+        asked: at,
+        until: asked.until,
+        yes: BTreeSet::new(),
+        narrowed: None,
+        state: State::Waiting,
+    }
+}
+
+/// A vote only ever moves a waiting question. Narrowing starts the count again: everybody votes on one act.
+fn take_vote(approval: &mut Approval, by: &crate::ids::PrincipalId, vote: &Vote) {
+    if approval.state != State::Waiting {
+        return;
+    }
+    match vote {
+        Vote::Deny { reason } => {
+            approval.state = State::Denied { by: by.clone(), reason: reason.clone() };
+            return;
+        }
+        Vote::Narrow { args, act } => {
+            approval.narrowed = Some(args.clone());
+            approval.act = *act;
+            approval.yes.clear();
+        }
+        Vote::Approve => {}
+    }
+    approval.yes.insert(by.clone());
+    if approval.yes.len() >= usize::from(approval.terms.quorum.max(1)) {
+        approval.state = State::Approved;
+    }
+}
+
+fn child_grant(handed: &HandedOff, new: &NewGrant, depth: u8) -> Grant {
+    let held: Vec<Held> = new.capabilities.iter().cloned().map(|(c, from)| held(c, Some(from))).collect();
+    Grant {
+        id: new.grant.clone(),
+        agent: handed.to.clone(),
+        parent: Some(handed.parent.clone()),
+        depth,
+        held,
+        until: new.until,
+        label: new.label.clone(),
+        revoked: false,
+        refusals: 0,
+    }
+}

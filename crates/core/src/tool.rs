@@ -1,0 +1,333 @@
+//! Tools and their manifests: what an operator states once about an action.
+//!
+//! A tool server describes itself, and what it says is not to be trusted (A39, A40). The manifest is ours:
+//! effect, the role of each argument, which result fields can be trusted. A tool without one is refused, and
+//! so is a tool whose definition no longer equals the hash that was classified.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{SystemId, ToolId};
+use crate::label::Label;
+use crate::value::Digest;
+
+/// What an action does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Looks.
+    Read,
+    /// Makes something new.
+    Create,
+    /// Changes something.
+    Update,
+    /// Destroys something.
+    Delete,
+    /// Sends something out: mail, money, a web request.
+    Egress,
+    /// Changes who may do what.
+    Admin,
+}
+
+impl Effect {
+    /// The word used on the wire and in policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Read => "read",
+            Effect::Create => "create",
+            Effect::Update => "update",
+            Effect::Delete => "delete",
+            Effect::Egress => "egress",
+            Effect::Admin => "admin",
+        }
+    }
+}
+
+/// What an argument is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Who or what is reached: an address, an account, a host.
+    Target,
+    /// Which existing object is meant.
+    Selector,
+    /// Free text for people.
+    Content,
+    /// A value stored as fact.
+    Data,
+    /// A credential. Never recorded.
+    Secret,
+    /// Amounts, times, flags.
+    Free,
+}
+
+impl Role {
+    /// Whether an argument of this role steers where the effect lands, and so must be explained.
+    pub fn steers(self) -> bool {
+        matches!(self, Role::Target | Role::Selector | Role::Secret)
+    }
+}
+
+/// One argument of an action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arg {
+    /// What it is for.
+    pub role: Role,
+    /// Whether the action cannot do without it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub required: bool,
+    /// Counts toward the budget `amount`.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub amount: bool,
+}
+
+/// How far a result field may be reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// The whole value may be reused as a steering value.
+    Exact,
+    /// Each line of it, less a leading label such as `Hotels: `.
+    Lines,
+    /// The addresses, links and accounts inside it.
+    Text,
+}
+
+/// A condition on the same record of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// The field looked at.
+    pub field: String,
+    /// It must be an address in one of the organisation's own domains.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub own_domain: bool,
+    /// It must be one of these.
+    #[serde(default, rename = "in", skip_serializing_if = "BTreeSet::is_empty")]
+    pub one_of: BTreeSet<String>,
+    /// It must be none of these.
+    #[serde(default, rename = "not", skip_serializing_if = "BTreeSet::is_empty")]
+    pub none_of: BTreeSet<String>,
+}
+
+/// A rule about one field of a result; the first that matches wins, and no match means untrusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultRule {
+    /// The field, or `*` for all.
+    pub path: String,
+    /// How far it may be reused.
+    pub trust: Trust,
+    /// Under which condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+}
+
+/// The resource an action touches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceSpec {
+    /// Its type in policies, such as `Vm`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The argument that names it; absent: the system itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Known attributes by resource name, for policies: `{ "db-1": { "env": "prod" } }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub known: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// What an operator states about one action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The action.
+    pub tool: ToolId,
+    /// What it does.
+    pub effect: Effect,
+    /// Whether it can be undone.
+    #[serde(default)]
+    pub reversible: bool,
+    /// Its arguments. An argument that is not here is refused.
+    #[serde(default)]
+    pub args: BTreeMap<String, Arg>,
+    /// What it touches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<ResourceSpec>,
+    /// Which result fields can be trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub result: Vec<ResultRule>,
+    /// The label its results carry besides `untrusted`, which they carry unless a rule says otherwise.
+    #[serde(default, skip_serializing_if = "is_bottom")]
+    pub labels: Label,
+    /// The most that may flow into it, confidentiality only; absent: policy alone decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<Label>,
+    /// Whether results as a whole come from the organisation itself, so that reading them taints nothing.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub trusted_result: bool,
+}
+
+fn is_bottom(label: &Label) -> bool {
+    *label == Label::bottom()
+}
+
+impl Manifest {
+    /// A manifest with nothing but an effect; for builders.
+    pub fn new(tool: ToolId, effect: Effect) -> Self {
+        Manifest {
+            tool,
+            effect,
+            reversible: effect == Effect::Read,
+            args: BTreeMap::new(),
+            resource: None,
+            result: Vec::new(),
+            labels: Label::bottom(),
+            sink: None,
+            trusted_result: false,
+        }
+    }
+    /// The same with one more argument; for builders.
+    #[must_use]
+    pub fn arg(mut self, name: &str, role: Role) -> Self {
+        self.args.insert(String::from(name), Arg { role, required: false, amount: false });
+        self
+    }
+    /// The one argument that is measured as an amount, if any.
+    pub fn amount_arg(&self) -> Option<&str> {
+        self.args.iter().find(|(_, arg)| arg.amount).map(|(name, _)| name.as_str())
+    }
+}
+
+/// Where a tool stands on its way to being callable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Standing {
+    /// Classified by a human; callable while its definition has the pinned hash.
+    Classified {
+        /// The hash it was classified with; `None` for tools that enforcement points do not describe.
+        pin: Option<Digest>,
+    },
+    /// Seen, never classified.
+    Proposed,
+    /// Classified once, changed since. Refused until classified again.
+    Quarantined {
+        /// The hash it was classified with.
+        was: Option<Digest>,
+    },
+}
+
+/// A tool as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    /// What we say of it; `None` while it is only proposed.
+    pub manifest: Option<Manifest>,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Hash of the newest definition seen.
+    pub seen: Option<Digest>,
+}
+
+/// A pattern over tools: one action, all actions of a system that begin with something, or all of a system.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ToolPattern {
+    system: SystemId,
+    action: String,
+    open: bool,
+}
+
+impl ToolPattern {
+    /// Reads `system.action`, `system.prefix*` or `system.*`.
+    pub fn parse(text: &str) -> Result<Self, crate::ids::BadId> {
+        let (stem, open) = text.strip_suffix('*').map_or((text, false), |stem| (stem, true));
+        let probe = if open { alloc::format!("{stem}x") } else { String::from(stem) };
+        let tool = ToolId::parse(&probe)?;
+        let action = if open { tool.action().strip_suffix('x').unwrap_or("") } else { tool.action() };
+        Ok(ToolPattern { system: SystemId::parse(tool.system())?, action: String::from(action), open })
+    }
+    /// Exactly one tool.
+    pub fn exact(tool: &ToolId) -> Self {
+        ToolPattern {
+            system: SystemId::parse(tool.system()).unwrap_or_else(|_| unreachable_system()),
+            action: String::from(tool.action()),
+            open: false,
+        }
+    }
+    /// Whether the tool is meant.
+    pub fn admits(&self, tool: &ToolId) -> bool {
+        tool.system() == self.system.as_str()
+            && if self.open { tool.action().starts_with(&self.action) } else { tool.action() == self.action }
+    }
+    /// Whether everything the other pattern means is meant by this one.
+    pub fn contains(&self, other: &ToolPattern) -> bool {
+        self.system == other.system
+            && if self.open {
+                other.action.starts_with(&self.action)
+            } else {
+                !other.open && self.action == other.action
+            }
+    }
+    /// The system.
+    pub fn system(&self) -> &SystemId {
+        &self.system
+    }
+    /// The single tool this means, if it means one.
+    pub fn as_tool(&self) -> Option<ToolId> {
+        if self.open { None } else { ToolId::of(&self.system, &self.action).ok() }
+    }
+}
+
+/// A `ToolId` is always made of a valid system; this name is never reached.
+fn unreachable_system() -> SystemId {
+    SystemId::parse("unknown").unwrap_or_else(|_| unreachable_system())
+}
+
+impl TryFrom<String> for ToolPattern {
+    type Error = crate::ids::BadId;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        ToolPattern::parse(&text)
+    }
+}
+impl From<ToolPattern> for String {
+    fn from(pattern: ToolPattern) -> String {
+        alloc::format!("{pattern}")
+    }
+}
+impl core::fmt::Display for ToolPattern {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}.{}{}", self.system, self.action, if self.open { "*" } else { "" })
+    }
+}
+impl core::fmt::Debug for ToolPattern {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_what_they_say() {
+        let pattern = |t: &str| ToolPattern::parse(t).unwrap();
+        let tool = |t: &str| ToolId::parse(t).unwrap();
+        assert!(pattern("cloud.vm.*").admits(&tool("cloud.vm.restart")));
+        assert!(!pattern("cloud.vm.*").admits(&tool("cloud.db.delete")));
+        assert!(!pattern("cloud.*").admits(&tool("cloud2.vm")));
+        assert!(pattern("cloud.*").contains(&pattern("cloud.vm.*")));
+        assert!(!pattern("cloud.vm.*").contains(&pattern("cloud.*")));
+        assert!(!pattern("cloud.vm.restart").contains(&pattern("cloud.vm.restart*")));
+        assert!(
+            ToolPattern::parse("*").is_err()
+                && ToolPattern::parse("*.x").is_err()
+                && ToolPattern::parse("a*.x").is_err()
+        );
+        assert_eq!(alloc::format!("{}", pattern("cloud.vm.*")), "cloud.vm.*");
+    }
+}
