@@ -241,8 +241,13 @@ impl Chain {
     }
 
     fn blocked(&self, step: &Step, progress: &Progress, effect: Effect) -> Option<NotEnabled> {
-        let refuse =
-            |code, reason| Some(NotEnabled { code, reason, remedy: self.what_next(progress, &step.agent) });
+        let (code, reason) = self.obstacle(step, progress, effect)?;
+        Some(NotEnabled { code, reason, remedy: self.what_next(progress, &step.agent) })
+    }
+
+    /// What keeps a step from being taken now: its count, a step it waits for, or one that has overtaken it.
+    fn obstacle(&self, step: &Step, progress: &Progress, effect: Effect) -> Option<(&'static str, String)> {
+        let refuse = |code, reason| Some((code, reason));
         if count(progress, &step.id) >= step.max {
             return refuse(
                 "chain.count",
@@ -271,7 +276,7 @@ impl Chain {
         let next: Vec<String> = self
             .steps
             .iter()
-            .filter(|s| &s.agent == agent && self.blocked(s, progress, Effect::Create).is_none())
+            .filter(|s| &s.agent == agent && self.obstacle(s, progress, Effect::Create).is_none())
             .map(|s| match &s.act {
                 Act::Call { tool, .. } => format!("{tool}"),
                 Act::HandOff { to, .. } => format!("a handoff to {to}"),

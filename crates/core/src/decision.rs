@@ -172,6 +172,9 @@ impl Ruling {
     }
 }
 
+/// Arguments longer than this (in canonical bytes) are recorded as a hash and a beginning, and cannot be
+/// approved by a person: nobody can be shown them whole.
+pub const RECORDED_MAX: usize = 16_384;
 /// The code of a call that waits for people who have been asked already.
 pub const PENDING: &str = "approval.pending";
 /// How long after its decision an allowed call may still be started.
@@ -892,6 +895,19 @@ fn facts<'f>(
     }
 }
 
+/// What is recorded of arguments: all of them, or their hash and a beginning when they are long (A72).
+fn recorded(shown: Value) -> Value {
+    let text = shown.canonical();
+    if text.len() <= RECORDED_MAX {
+        return shown;
+    }
+    let beginning: String = text.chars().take(2048).collect();
+    Value::from([
+        ("[sha256]", Value::from(shown.digest().to_string())),
+        ("[beginning]", Value::from(beginning)),
+    ])
+}
+
 /// The resource a call touches: the named one with what is known of it, or the system itself.
 fn resource(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Resource {
     let system = || Resource {
@@ -918,7 +934,7 @@ impl<'a> Draft<'a> {
     fn new(scene: Scene<'a>, request: &'a Request) -> Self {
         let manifest = scene.registry.tool(&request.tool).and_then(|t| t.manifest.as_ref());
         let args = match (manifest, request.args.as_map()) {
-            (Some(manifest), Some(args)) => shown(manifest, args),
+            (Some(manifest), Some(args)) => recorded(shown(manifest, args)),
             // Of a tool nobody classified we cannot tell the secrets, so nothing is kept.
             _ => Value::from("[not recorded]"),
         };

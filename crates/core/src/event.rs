@@ -341,6 +341,11 @@ pub enum TaskEvent {
         instance: String,
         /// When it expires.
         until: Time,
+        /// SHA-256 of the token, so that a child's token can name its parent's.
+        hash: Digest,
+        /// The proof of possession it was asked with, which can never come again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<(Digest, Time)>,
     },
     /// A human answered a question.
     Voted {

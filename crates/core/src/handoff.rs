@@ -73,6 +73,9 @@ impl HandoffRuling {
 /// Handoffs in a row that no configuration can exceed.
 pub const DEPTH_MAX: u8 = 8;
 
+/// Longest payload, in canonical bytes.
+pub const PAYLOAD_MAX: usize = 32_768;
+
 /// Decides one handoff. Total: whatever cannot be judged is a refusal.
 pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandoffRuling {
     let blank = HandedOff {
@@ -421,6 +424,10 @@ fn deliver(step: Option<&Step>, payload: &Value) -> Result<(Value, BTreeSet<Stri
             "Name each field.",
         );
     };
+    if payload.canonical().len() > PAYLOAD_MAX {
+        let reason = format!("the payload is longer than {PAYLOAD_MAX} bytes");
+        return refuse(5, "handoff.payload", "payload", reason, "Hand over a reference instead.");
+    }
     let Some(Act::HandOff { pass, .. }) = step.map(|s| &s.act) else {
         return Ok((payload.clone(), BTreeSet::new()));
     };

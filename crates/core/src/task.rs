@@ -29,6 +29,7 @@ pub struct Task {
     calls: BTreeMap<DecisionId, OpenCall>,
     leases: BTreeMap<LeaseId, Lease>,
     proofs: BTreeMap<Digest, Time>,
+    tokens: BTreeMap<GrantId, Digest>,
     handoffs: u32,
     asks: u32,
     refusals: u32,
@@ -100,6 +101,7 @@ impl Task {
             calls: BTreeMap::new(),
             leases: BTreeMap::new(),
             proofs: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             handoffs: 0,
             asks: 0,
             refusals: 0,
@@ -126,7 +128,12 @@ impl Task {
             TaskEvent::Decided(decided) => self.on_decided(decided, at),
             TaskEvent::Reported(reported) => self.on_reported(reported),
             TaskEvent::HandedOff(handed) => self.on_handed_off(handed),
-            TaskEvent::TokenMinted { .. } => {}
+            TaskEvent::TokenMinted { grant, hash, proof, .. } => {
+                self.tokens.insert(grant.clone(), *hash);
+                if let Some((proof, until)) = proof {
+                    self.remember(*proof, *until, at);
+                }
+            }
             TaskEvent::Voted { approval, by, vote } => {
                 if let Some(approval) = self.approvals.get_mut(approval) {
                     take_vote(approval, by, vote);
@@ -238,6 +245,10 @@ impl Task {
     /// Refusals since it was opened or last resumed.
     pub fn refusals(&self) -> u32 {
         self.refusals
+    }
+    /// Hash of the newest token minted for a grant.
+    pub fn token_hash(&self, grant: &GrantId) -> Option<Digest> {
+        self.tokens.get(grant).copied()
     }
     /// Whether a proof of possession has been used in this task before.
     pub fn has_seen(&self, proof: &Digest) -> bool {
