@@ -1,1 +1,37 @@
 //! Enforcement points: MCP in front of any number of tool servers.
+//!
+//! The gateway builds without store, broker and engine: it proves callers ([`door`]), asks a
+//! [`DecisionPoint`](bailiwick_api::DecisionPoint), and forwards with the witness of an answer that allows
+//! ([`forward`]). One tool call takes this route:
+//!
+//! [`http`] → [`door`] → `mcp` → `DecisionPoint::decide` → [`forward`] → [`upstream`] →
+//! `DecisionPoint::report` → the agent.
+//!
+//! It speaks MCP 2026-07-28 (stateless) and 2025-11-25 (sessions) to both sides, and translates between
+//! them. The JSON-RPC code is our own ([`envelope`]): one strict parse, one way to print.
+#![warn(missing_docs)]
+
+pub mod answer;
+mod builtin;
+pub mod door;
+pub mod envelope;
+pub mod forward;
+pub mod gateway;
+pub mod headers;
+pub mod http;
+mod mcp;
+pub mod names;
+mod pending;
+pub mod secret;
+mod session;
+pub mod upstream;
+pub mod version;
+
+#[cfg(test)]
+mod testing;
+
+pub use door::{Challenge, Door, Knock, Refused, TokenDoor};
+pub use gateway::{Gateway, GatewayConfig};
+pub use http::router;
+pub use secret::Secret;
+pub use upstream::{BadUpstream, Transport, UpstreamSpec, Upstreams};
