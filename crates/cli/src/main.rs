@@ -1,1 +1,3 @@
+//! The binary `bailiwick`: commands and configuration come together here.
+
 fn main() {}

@@ -42,6 +42,9 @@ const ONE_VERSION: &[&str] = &[
     "tokio",
 ];
 
+/// The page that gives every dependency its reason.
+const REASONS: &str = "docs/manual/dependencies.md";
+
 const TREE: &[&str] = &["tree", "--offline", "--workspace", "--prefix", "none", "--format", "{p}|{l}"];
 
 /// One compiled package.
@@ -65,6 +68,8 @@ fn gather(repo: &Repo) -> Result<Vec<Finding>, Finding> {
     let mut found = licences(&with_tests);
     found.extend(bans(&built));
     found.extend(sources(&lock));
+    found
+        .extend(reasons(repo.text("Cargo.toml").unwrap_or_default(), repo.text(REASONS).unwrap_or_default()));
     found.extend(wildcards(&serde_json::from_str(&metadata).unwrap_or(Value::Null)));
     Ok(found)
 }
@@ -118,6 +123,19 @@ fn sources(lock: &str) -> Vec<Finding> {
             let what = format!("built from outside the registry: {}", s.trim_end_matches('"'));
             Finding::new(format!("Cargo.lock:{}", n + 1), what, "use a published version")
         })
+        .collect()
+}
+
+/// Every dependency named in the root manifest has its line on the page of reasons.
+fn reasons(manifest: &str, page: &str) -> Vec<Finding> {
+    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap_or_default();
+    let lines = section.lines().take_while(|l| !l.starts_with('['));
+    let names = lines.filter_map(|l| Some(l.split_once('=')?.0.trim())).filter(|n| !n.starts_with(['#']));
+    let known: BTreeSet<&str> =
+        page.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')).collect();
+    let missing = names.filter(|name| !name.starts_with("bailiwick-") && !known.contains(name));
+    missing
+        .map(|name| Finding::new(REASONS, format!("`{name}` has no reason"), "add a line that says why"))
         .collect()
 }
 
@@ -237,6 +255,14 @@ mod tests {
     fn a_source_outside_the_registry_is_found() {
         assert_eq!(sources("source = \"registry+https://example.org/index\"\n"), []);
         assert_eq!(sources("name = \"x\"\nsource = \"git+https://example.org/x#1\"\n").len(), 1);
+    }
+
+    #[test]
+    fn a_dependency_without_a_reason_is_found() {
+        let manifest = "[workspace.dependencies]\nbailiwick-core = { path = \"x\" }\n# c = 1\nserde = \"1\"\nrustix = \"1\"\n\n[profile.dev]\nopt-level = 1\n";
+        let found = reasons(manifest, "| serde, serde_json | because |\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.contains("rustix"));
     }
 
     #[test]
