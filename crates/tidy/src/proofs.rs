@@ -204,10 +204,16 @@ fn is_test(file: &File, lines: &[&str], mark: usize, attributes: &[&str]) -> boo
     if file.ending() != "rs" {
         return true;
     }
-    let by_attribute = attributes.iter().any(|a| a.starts_with("#[") && a.contains("test"));
-    let in_test_module = lines[..mark].iter().any(|l| l.trim_start().starts_with("#[cfg(test)]"));
+    let by_attribute =
+        attributes.iter().any(|a| a.starts_with("#[") && a.contains("test") && !a.contains("cfg("));
+    let in_test_module = lines[..mark].windows(2).any(opens_test_module);
     let test_file = ["/tests/", "/conformance", "/tests.rs", "/suite"].iter().any(|p| file.path.contains(p));
     by_attribute || in_test_module || test_file
+}
+
+/// `#[cfg(test)]` and then `mod tests {`; not one that only names a file.
+fn opens_test_module(pair: &[&str]) -> bool {
+    matches!(pair, [cfg, module] if cfg.trim() == "#[cfg(test)]" && module.contains("mod ") && module.ends_with('{'))
 }
 
 /// Id and text of each line `id | text`; blank lines and `# headings` are skipped.
@@ -340,6 +346,8 @@ mod tests {
             "// PROVES H99\n#[test]\nfn story() {}\n",
             "// PROVES H3\nconst X: u8 = 1;\n",
             "// PROVES H3\nfn no_test() {}\n",
+            "#[cfg(test)]\nmod testing;\n\n// PROVES H3\nfn no_test() {}\n",
+            "// PROVES H3\n#[cfg(test)]\nfn no_test() {}\n",
             "// PROVES H3\n",
         ] {
             assert_eq!(read("crates/a/src/b.rs", bad).1.len(), 1, "{bad}");
