@@ -16,14 +16,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bounds of a statement, of waiting for a lock, and of a transaction nobody drives, in that order. The last
 /// one lets other nodes go on when this one is cut off while it holds the head of the ledger.
 const TIMEOUTS: &str =
-    "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s";
+    "-c statement_timeout=6s -c lock_timeout=4s -c idle_in_transaction_session_timeout=6s";
 
 /// Reads the connection string and adds what the store needs.
 pub(super) fn config(url: &str) -> Result<Config, StoreError> {
     // The parser's own words may quote the string, which may hold a password.
     let unreadable = |_| StoreError::new(Fault::Config, "the connection string cannot be read");
     let mut config: Config = url.parse().map_err(unreadable)?;
-    let options = [config.get_options().unwrap_or_default(), TIMEOUTS].join(" ");
+    let options = [TIMEOUTS, config.get_options().unwrap_or_default()].join(" "); // the operator's win
     config.options(options.trim());
     if config.get_application_name().is_none() {
         config.application_name("bailiwick");

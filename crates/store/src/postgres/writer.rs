@@ -23,9 +23,9 @@ use crate::queue::{Done, Job, Once, Outcome, Request, Status, Waiting};
 use crate::record::{Append, Appended, HealthState, Remembered, StoredCheckpoint};
 
 /// Longest a batch may take before its connection is given up.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(15);
+const BATCH_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the fate of a batch is asked for after its connection was lost.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(8);
 const SETTLE_RETRY: Duration = Duration::from_millis(200);
 /// Expired keys removed with each commit that remembers one: more than it adds, so that they go away.
 const PURGED_PER_COMMIT: i64 = 64;

@@ -99,13 +99,11 @@ impl Writer {
     fn try_commit(&mut self, batch: &[Request]) -> Result<Vec<Outcome>, StoreError> {
         self.home.check()?;
         let _passage = self.gate.pass();
-        let ledger = match self.ledger.take() {
-            Some(ledger) => self.ledger.insert(ledger),
-            None => {
-                let (connection, frontier) = open::reopen(&self.home.path)?;
-                self.ledger.insert(Ledger::new(connection, frontier))
-            }
-        };
+        if self.ledger.is_none() {
+            let (connection, frontier) = open::reopen(&self.home.path)?;
+            self.ledger = Some(Ledger::new(connection, frontier));
+        }
+        let Some(ledger) = &mut self.ledger else { return Ok(Vec::new()) };
         let before = ledger.frontier.size();
         let (outcomes, bytes) = ledger.commit(batch)?;
         let after = ledger.frontier.size();

@@ -1,1 +1,222 @@
+//! The embedded store on a medium that refuses, fails, fills up or goes away.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bailiwick_store::{HealthState, Location, Store};
+
+use crate::support::{Place, append, append_somewhere, assert_whole};
+
+/// Set in the child that runs a scenario under special conditions: the folder made for it.
+const INSIDE: &str = "BAILIWICK_STORE_TEST_INSIDE";
+
+async fn refusal(location: Location) -> &'static str {
+    Store::open(location).await.unwrap_err().code()
+}
+
+#[tokio::test]
+async fn a_second_writer_is_refused_until_the_first_has_closed() {
+    let place = Place::sqlite();
+    let first = place.open().await;
+    assert_eq!(refusal(place.location()).await, "store.locked");
+    append_somewhere(&first, "s", "the first goes on").await;
+    first.close().await;
+    append_somewhere(&place.open().await, "s", "the second may now").await;
+}
+
+#[tokio::test]
+async fn a_file_locked_from_outside_is_waited_for_then_refused_then_written_again() {
+    let place = Place::sqlite();
+    let store = place.open().await;
+    let outsider = rusqlite::Connection::open(place.file()).unwrap();
+    outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(store.append_at(append("s", 0, &["a"])).await.unwrap_err().code(), "store.locked");
+    assert_eq!(store.health().state, HealthState::Failing);
+    assert_eq!(store.version("s").await, Ok(0), "reading goes on");
+    outsider.execute_batch("ROLLBACK").unwrap();
+    store.append_at(append("s", 0, &["a"])).await.unwrap();
+    assert_eq!(store.health().state, HealthState::Up);
+    assert_eq!(store.health().last_error.unwrap().code(), "store.locked", "what happened is still told");
+    assert_whole(&store).await;
+}
+
+// proves: INV7
+#[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_was_removed_or_replaced() {
+    for replace in [false, true] {
+        let place = Place::sqlite();
+        let store = place.open().await;
+        store.append_at(append("s", 0, &["a"])).await.unwrap();
+        std::fs::remove_file(place.file()).unwrap();
+        if replace {
+            std::fs::write(place.file(), "").unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(store.append_at(append("s", 1, &["b"])).await.unwrap_err().code(), "store.gone");
+        }
+        assert_eq!(store.health().state, HealthState::Stopped);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_store_of_ours_is_not_opened_nor_changed() {
+    let place = Place::sqlite();
+    let nowhere = Location::Sqlite(place.folder().join("missing/ledger.db"));
+    assert_eq!(refusal(nowhere).await, "store.gone");
+
+    let garbage = "not a database, ".repeat(100);
+    std::fs::write(place.file(), &garbage).unwrap();
+    assert_eq!(refusal(place.location()).await, "store.corrupt");
+    assert_eq!(std::fs::read_to_string(place.file()).unwrap(), garbage);
+
+    let others = Place::sqlite();
+    others.sql("CREATE TABLE accounts (id INTEGER)").await.unwrap();
+    assert_eq!(refusal(others.location()).await, "store.schema");
+    others.sql("INSERT INTO accounts VALUES (1)").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_is_folded_back_while_writing_goes_on() {
+    let place = Place::sqlite();
+    let store = place.open().await;
+    let text = "x".repeat(32 << 10);
+    for version in 0..1280 {
+        store.append_at(append("s", version, &[&text])).await.unwrap();
+    }
+    let log = std::fs::metadata(place.folder().join("ledger.db-wal")).unwrap().len();
+    assert!(log < 24 << 20, "the log is {log} bytes after writing 40 MiB");
+    assert_eq!(store.head().await.unwrap().size, 1280);
+}
+
+/// Runs one test of this file again, alone, with a folder of its own, by way of `program`.
+fn run_inside(test: &str, folder: &Path, mut program: Command) {
+    let run = program
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("sqlite_faults::{test}"), "--nocapture"])
+        .env(INSIDE, folder)
+        .output()
+        .unwrap();
+    let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// A command whose mounts nobody else sees, with a small disk of its own at the folder.
+fn with_small_disk(folder: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "--", "sh", "-c"]);
+    command.arg(r#"mount -t tmpfs -o size=1m small "$1" && shift && exec "$@""#).arg("sh").arg(folder);
+    command
+}
+
+fn remount(folder: &Path, options: &str) {
+    let remounted =
+        Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(folder).status().unwrap();
+    assert!(remounted.success());
+}
+
+fn inside() -> Option<PathBuf> {
+    std::env::var_os(INSIDE).map(PathBuf::from)
+}
+
+// proves: INV6, INV7, A71
+#[tokio::test]
+async fn a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed() {
+    let Some(folder) = inside() else {
+        let folder = tempfile::tempdir().unwrap();
+        let test = "a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed";
+        return run_inside(test, folder.path(), with_small_disk(folder.path()));
+    };
+    let location = Location::Sqlite(folder.join("ledger.db"));
+    let store = Store::open(location.clone()).await.unwrap();
+    let text = "x".repeat(2000);
+    let mut version = 0;
+    let error = loop {
+        match store.append_at(append("s", version, &[&text])).await {
+            Ok(appended) => version = appended.version,
+            Err(error) => break error,
+        }
+        assert!(version < 2000, "a disk of 1 MiB never filled up");
+    };
+    assert_eq!(error.code(), "store.full", "{error}");
+    assert_eq!(store.health().state, HealthState::Failing);
+    assert_eq!(store.version("s").await, Ok(version), "reading goes on, and shows what was acknowledged");
+
+    remount(&folder, "size=8m");
+    store.append_at(append("s", version, &[&text])).await.unwrap();
+    assert_eq!(store.health().state, HealthState::Up);
+    store.close().await;
+    let store = Store::open(location).await.unwrap();
+    assert_eq!(assert_whole(&store).await.len() as u64, version + 1);
+}
+
+// proves: INV6, A71
+#[tokio::test]
+async fn a_read_only_disk_is_named_as_such() {
+    let Some(folder) = inside() else {
+        let folder = tempfile::tempdir().unwrap();
+        return run_inside(
+            "a_read_only_disk_is_named_as_such",
+            folder.path(),
+            with_small_disk(folder.path()),
+        );
+    };
+    let location = Location::Sqlite(folder.join("ledger.db"));
+    let store = Store::open(location.clone()).await.unwrap();
+    append_somewhere(&store, "s", "a").await;
+    store.close().await;
+    remount(&folder, "ro");
+    assert_eq!(refusal(location.clone()).await, "store.read_only");
+    remount(&folder, "rw");
+    append_somewhere(&Store::open(location).await.unwrap(), "s", "b").await;
+}
+
+/// Makes every flush fail while the file named in the environment exists.
+const FAILING_FLUSH: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int flush(const char *name, int fd) {
+    const char *trigger = getenv("BAILIWICK_FLUSH_FAILS");
+    if (trigger && access(trigger, F_OK) == 0) { errno = EIO; return -1; }
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
+    return real(fd);
+}
+int fsync(int fd) { return flush("fsync", fd); }
+int fdatasync(int fd) { return flush("fdatasync", fd); }
+"#;
+
+// proves: INV7, A71
+#[tokio::test]
+async fn after_a_failed_flush_nothing_is_acknowledged_until_the_store_is_opened_again() {
+    let Some(folder) = inside() else {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, library) = (folder.path().join("flush.c"), folder.path().join("flush.so"));
+        std::fs::write(&source, FAILING_FLUSH).unwrap();
+        let compiled =
+            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+        assert!(compiled.unwrap().success(), "a C compiler is needed, as for the bundled SQLite");
+        let mut with_library = Command::new("env");
+        with_library.arg(format!("LD_PRELOAD={}", library.display()));
+        with_library.arg(format!("BAILIWICK_FLUSH_FAILS={}", folder.path().join("fail").display()));
+        let test = "after_a_failed_flush_nothing_is_acknowledged_until_the_store_is_opened_again";
+        return run_inside(test, folder.path(), with_library);
+    };
+    let location = Location::Sqlite(folder.join("ledger.db"));
+    let store = Store::open(location.clone()).await.unwrap();
+    store.append_at(append("s", 0, &["a"])).await.unwrap();
+
+    std::fs::write(folder.join("fail"), "").unwrap();
+    assert_eq!(store.append_at(append("s", 1, &["b"])).await.unwrap_err().code(), "store.io");
+    std::fs::remove_file(folder.join("fail")).unwrap();
+    assert_eq!(store.append_at(append("s", 1, &["b"])).await.unwrap_err().code(), "store.io");
+    assert_eq!(store.health().state, HealthState::Stopped);
+    store.close().await;
+
+    let store = Store::open(location).await.unwrap();
+    let found = assert_whole(&store).await.len() as u64;
+    assert!((1..=2).contains(&found), "the acknowledged event is there");
+    store.append_at(append("s", found, &["c"])).await.unwrap();
+    assert_whole(&store).await;
+}
