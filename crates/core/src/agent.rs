@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::Capability;
 use crate::ids::{AgentClass, AgentId, GroupId, PrincipalId};
+use crate::value::Digest;
 
 /// A workload with an identity of its own. Registering one grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Person {
     /// Whether this is a workflow or service: such a principal never approves.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub workload: bool,
+    /// SHA-256 of the keys this person signs in with. A key is 256 random bits, shown once and never kept.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub keys: BTreeSet<Digest>,
 }
 
 /// The group that may administer: agents, tools, people, policies, kill.

@@ -79,6 +79,8 @@ pub struct Approval {
     pub grant: GrantId,
     /// The agent that asked.
     pub agent: AgentId,
+    /// The instance of it that asked: thumbprint of its key.
+    pub instance: String,
     /// The tool.
     pub tool: ToolId,
     /// The arguments, secrets blanked, for the card.

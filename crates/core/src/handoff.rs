@@ -7,14 +7,13 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::agent::Agent;
 use crate::capability::{Capability, Delegate};
 use crate::chain::{Act, Step};
 use crate::decision::{Scene, refused_at_the_door, why};
-use crate::event::{HandedOff, NewGrant, Ruled, TaskEvent, Why};
+use crate::event::{HandedOff, NewGrant, Ruled, Why};
 use crate::grant::Grant;
 use crate::ids::{AgentId, DecisionId, GrantId};
 use crate::time::Time;
@@ -49,35 +48,15 @@ pub struct HandoffRequest {
     pub payload: Value,
 }
 
-/// A decided handoff that nobody knows of yet.
-#[derive(Debug)]
-pub struct HandoffRuling {
-    handed: HandedOff,
-}
-
-impl HandoffRuling {
-    /// The decision as it will be recorded.
-    pub fn handed(&self) -> &HandedOff {
-        &self.handed
-    }
-    /// Makes it so: the child grant exists once the append has succeeded, and not before.
-    pub async fn commit<E>(
-        self,
-        append: impl AsyncFnOnce(Vec<TaskEvent>) -> Result<(), E>,
-    ) -> Result<HandedOff, E> {
-        append(vec![TaskEvent::HandedOff(self.handed.clone())]).await?;
-        Ok(self.handed)
-    }
-}
-
 /// Handoffs in a row that no configuration can exceed.
 pub const DEPTH_MAX: u8 = 8;
 
 /// Longest payload, in canonical bytes.
 pub const PAYLOAD_MAX: usize = 32_768;
 
-/// Decides one handoff. Total: whatever cannot be judged is a refusal.
-pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandoffRuling {
+/// Decides one handoff. Total: whatever cannot be judged is a refusal. What comes back is an event that nobody
+/// knows of yet: the child grant exists once it has been appended, because the fold makes it, and not before.
+pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
     let blank = HandedOff {
         decision: request.decision.clone(),
         parent: request.grant.clone(),
@@ -94,26 +73,22 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandoffRuling {
         epoch: scene.registry.version(),
         proof: request.proof,
     };
-    HandoffRuling {
-        handed: match judge(scene, request) {
-            Err(why) => HandedOff { why: *why, ..blank },
-            Ok(made) => HandedOff {
+    match judge(scene, request) {
+        Err(why) => HandedOff { why: *why, ..blank },
+        Ok(made) => {
+            let reason =
+                "inside the parent's rights, the child's ceiling, the chain and the policy".to_string();
+            HandedOff {
                 outcome: Ruled::Allow,
-                why: why(
-                    10,
-                    "allowed",
-                    &made.rules,
-                    "inside the parent's rights, the child's ceiling, the chain and the policy".to_string(),
-                    "",
-                ),
+                why: why(10, "allowed", &made.rules, reason, ""),
                 grant: Some(made.grant),
                 asked: Vec::new(),
                 chain_step: made.step.map(|s| s.id.clone()),
                 delivered: made.delivered,
                 stripped: made.stripped,
                 ..blank
-            },
-        },
+            }
+        }
     }
 }
 

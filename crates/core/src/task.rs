@@ -385,6 +385,7 @@ fn question(decided: &Decided, asked: &Asked, at: Time) -> Approval {
         decision: decided.decision.clone(),
         grant: decided.grant.clone(),
         agent: decided.agent.clone(),
+        instance: decided.instance.clone(),
         tool: decided.tool.clone(),
         shown: decided.args.clone(),
         act: asked.act,

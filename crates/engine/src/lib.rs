@@ -1,1 +1,39 @@
 //! The conductor: the verbs of the control plane.
+//!
+//! Every verb has the same shape: load the folds, let the core judge, append under the condition that
+//! nothing moved, and only then act. The engine holds no truth of its own: caches are folds of the log and
+//! are thrown away when an append says that the log has moved on.
+//!
+//! * [`Engine::open_task`], [`Engine::decide`], [`Engine::hand_off`], [`Engine::report`]: the life of a task
+//! * [`Engine::vote`], [`Engine::suspend`], [`Engine::end_task`]: what people do
+//! * [`Engine::issue_token`]: one token per hop
+//! * [`Engine::why`], [`Engine::trace`], [`Engine::inventory`]: what people ask
+
+mod admin;
+mod approve;
+mod clock;
+mod decide;
+mod end;
+mod error;
+mod hand_off;
+mod ledger;
+mod log;
+mod names;
+mod open;
+mod point;
+mod report;
+mod tell;
+mod token;
+mod worker;
+
+pub use admin::ToolState;
+pub use approve::{VoteAsk, Waiting};
+pub use clock::{Clock, SystemClock, TestClock};
+pub use end::{Halted, Standing};
+pub use error::{EngineError, Kind};
+pub use hand_off::HandoffCall;
+pub use ledger::Ledger;
+pub use log::{Config, Engine};
+pub use open::{NewTask, OpenedTask};
+pub use tell::{Explained, Inventory, TaskSummary, Trace, TraceStep};
+pub use token::{IssuedToken, TokenAsk};

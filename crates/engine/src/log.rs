@@ -1,0 +1,418 @@
+//! The engine's hold on the log: loading folds, caching them, and appending at the version that was read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bailiwick_core::decision::Scene;
+use bailiwick_core::event::{Recorded, TaskEvent};
+use bailiwick_core::registry::{Registry, RegistryEvent};
+use bailiwick_core::task::Task;
+use bailiwick_core::verdict::Policy;
+use bailiwick_core::{TaskId, TenantId, Time, Timekeeper};
+use bailiwick_store::{Append, AppendError, NewEvent, Store, ViewPut};
+use bailiwick_token::Mint;
+
+use crate::clock::Clock;
+use crate::error::{EngineError, Kind};
+use crate::ledger::Ledger;
+
+/// What an engine is made of.
+pub struct Config {
+    /// Whose authority this is.
+    pub tenant: TenantId,
+    /// SPIFFE trust domain of the agents.
+    pub trust_domain: String,
+    /// The one audience of task tokens: this control plane's own URL.
+    pub audience: String,
+    /// Lifetime of task tokens, in seconds; 60 to 300.
+    pub token_ttl_secs: u64,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Signs tokens.
+    pub mint: Mint,
+    /// Signs the ledger's heads.
+    pub ledger: Ledger,
+}
+
+/// The control plane of one tenant. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) config: Config,
+    keeper: Mutex<Timekeeper>,
+    authority: RwLock<Arc<Authority>>,
+    reloading: tokio::sync::Mutex<()>,
+    tasks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<Option<Task>>>>>,
+}
+
+/// The registry and the policies compiled against it, at one version.
+pub(crate) struct Authority {
+    pub(crate) registry: Registry,
+    pub(crate) policy: Arc<dyn Policy + Send + Sync>,
+}
+
+/// How often an append that lost a race is judged again before the caller is told to try later.
+const RACES_MAX: usize = 64;
+/// Ended tasks are dropped from the cache when it holds more than this.
+const CACHED_TASKS: usize = 200_000;
+
+impl Engine {
+    /// Opens the control plane of a tenant on a store; founds it if it is new.
+    pub async fn open(store: Store, config: Config) -> Result<Engine, EngineError> {
+        let stream = registry_stream(&config.tenant);
+        if store.version(&stream).await? == 0 {
+            let (wall, _) = config.clock.read();
+            let founded = encode(&stream, 0, wall, &RegistryEvent::Founded, "founded")?;
+            let append = Append {
+                stream: stream.clone(),
+                expect: 0,
+                guards: vec![],
+                events: vec![founded],
+                views: vec![],
+            };
+            match store.append_at(append).await {
+                Ok(_) | Err(AppendError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (registry, newest) = load_registry(&store, &stream).await?;
+        let newest = newest.max(newest_in(&store).await?);
+        let (_, mono) = config.clock.read();
+        let policy = crate::admin::compile(&registry)?;
+        let inner = Inner {
+            store,
+            keeper: Mutex::new(Timekeeper::new(newest, mono)),
+            authority: RwLock::new(Arc::new(Authority { registry, policy })),
+            reloading: tokio::sync::Mutex::new(()),
+            tasks: Mutex::new(HashMap::new()),
+            config,
+        };
+        let engine = Engine { inner: Arc::new(inner) };
+        engine.reconcile().await?;
+        Ok(engine)
+    }
+
+    /// Now: never earlier than anything in the log, whatever the wall clock does (INV11).
+    pub fn now(&self) -> Time {
+        let (wall, mono) = self.inner.config.clock.read();
+        self.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner).now(wall, mono)
+    }
+
+    /// The store below, for health and export.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> &TenantId {
+        &self.inner.config.tenant
+    }
+
+    /// A view of the registry as it is now.
+    pub fn registry(&self) -> Registry {
+        self.authority().registry.clone()
+    }
+
+    pub(crate) fn authority(&self) -> Arc<Authority> {
+        self.inner.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn registry_stream(&self) -> String {
+        registry_stream(&self.inner.config.tenant)
+    }
+
+    pub(crate) fn task_stream(&self, task: &TaskId) -> String {
+        format!("{}/task/{task}", self.inner.config.tenant)
+    }
+
+    pub(crate) fn view(&self, name: &str) -> String {
+        format!("{}/{name}", self.inner.config.tenant)
+    }
+
+    /// Reads what others have appended to the registry, and compiles the policies anew.
+    pub(crate) async fn catch_up(&self) -> Result<Arc<Authority>, EngineError> {
+        let _one = self.inner.reloading.lock().await;
+        let held = self.authority();
+        let stream = self.registry_stream();
+        let events = self.inner.store.read(&stream, held.registry.version()).await?;
+        if events.is_empty() {
+            return Ok(held);
+        }
+        let mut registry = held.registry.clone();
+        let mut recompile = false;
+        for recorded in &events {
+            let event = decode::<RegistryEvent>(&recorded.bytes)?.event;
+            recompile |= touches_policy(&event);
+            registry.apply(&event);
+        }
+        let policy = if recompile { crate::admin::compile(&registry)? } else { held.policy.clone() };
+        let fresh = Arc::new(Authority { registry, policy });
+        *self.inner.authority.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
+        Ok(fresh)
+    }
+
+    /// Appends to the registry what `judge` makes of it, again if somebody was faster.
+    pub(crate) async fn amend(
+        &self,
+        judge: impl Fn(&Registry) -> Result<Vec<RegistryEvent>, EngineError>,
+    ) -> Result<Arc<Authority>, EngineError> {
+        let stream = self.registry_stream();
+        for _ in 0..RACES_MAX {
+            let authority = self.authority();
+            let events = judge(&authority.registry)?;
+            if events.is_empty() {
+                return Ok(authority);
+            }
+            let now = self.now();
+            let expect = authority.registry.version();
+            let encoded = events
+                .iter()
+                .enumerate()
+                .map(|(i, e)| encode(&stream, expect + i as u64, now, e, "registry"))
+                .collect::<Result<_, _>>()?;
+            // A set of policies that does not compile must never become the active one.
+            let mut next = authority.registry.clone();
+            events.iter().for_each(|e| next.apply(e));
+            if events.iter().any(touches_policy) {
+                crate::admin::compile(&next)?;
+            }
+            let append =
+                Append { stream: stream.clone(), expect, guards: vec![], events: encoded, views: vec![] };
+            match self.inner.store.append_at(append).await {
+                Ok(_) => return self.catch_up().await,
+                Err(AppendError::Conflict { .. }) => {
+                    self.catch_up().await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(contended())
+    }
+
+    /// The cell of a task in the cache; empty until it is loaded.
+    pub(crate) fn cell(&self, task: &TaskId) -> Arc<tokio::sync::Mutex<Option<Task>>> {
+        let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.len() >= CACHED_TASKS && !tasks.contains_key(task) {
+            tasks.retain(|_, cell| cell.try_lock().is_ok_and(|t| t.as_ref().is_some_and(|t| !t.has_ended())));
+        }
+        tasks.entry(task.clone()).or_default().clone()
+    }
+
+    /// Runs something on the folded task as it is now.
+    pub(crate) async fn with_task<T>(
+        &self,
+        task: &TaskId,
+        look: impl FnOnce(&Task, &Authority) -> T,
+    ) -> Result<T, EngineError> {
+        let cell = self.cell(task);
+        let mut held = cell.lock().await;
+        self.refresh(task, &mut held).await?;
+        let authority = self.authority();
+        match held.as_ref() {
+            Some(held) => Ok(look(held, &authority)),
+            None => Err(EngineError::missing("task", task)),
+        }
+    }
+
+    /// Reads what the cache has not seen of a task. In one process the cache is always current; another node
+    /// may have appended.
+    pub(crate) async fn refresh(&self, task: &TaskId, held: &mut Option<Task>) -> Result<(), EngineError> {
+        let from = held.as_ref().map_or(0, Task::version);
+        if from > 0 && self.inner.store.health().backend == "sqlite" {
+            return Ok(());
+        }
+        self.reload(task, held, from).await
+    }
+
+    async fn reload(&self, task: &TaskId, held: &mut Option<Task>, from: u64) -> Result<(), EngineError> {
+        let stream = self.task_stream(task);
+        for recorded in self.inner.store.read(&stream, from).await? {
+            let event = decode::<TaskEvent>(&recorded.bytes)?;
+            match held.as_mut() {
+                Some(task) => task.apply(&event.event, event.time),
+                None => *held = Task::begin(&event.event, event.time),
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges and appends until nothing moved in between. `judge` sees the folds at one moment and gives back
+    /// what it makes of them; `events` says what is to be appended for it, and nothing is appended when that
+    /// is empty.
+    pub(crate) async fn conduct<J>(
+        &self,
+        task: &TaskId,
+        judge: impl Fn(Scene<'_>) -> Result<J, EngineError>,
+        events: impl Fn(&J) -> Vec<TaskEvent>,
+    ) -> Result<J, EngineError> {
+        let cell = self.cell(task);
+        let mut held = cell.lock().await;
+        self.refresh(task, &mut held).await?;
+        for _ in 0..RACES_MAX {
+            let authority = self.authority();
+            let Some(current) = held.as_ref() else { return Err(EngineError::missing("task", task)) };
+            let now = self.now();
+            let scene = Scene {
+                registry: &authority.registry,
+                task: current,
+                policy: &*authority.policy,
+                now,
+                fresh: true,
+            };
+            let judged = judge(scene)?;
+            let facts = events(&judged);
+            if facts.is_empty() {
+                return Ok(judged);
+            }
+            match self.append(task, current, &authority.registry, &facts, now).await {
+                Ok(()) => {
+                    if let Some(held) = held.as_mut() {
+                        facts.iter().for_each(|e| held.apply(e, now));
+                    }
+                    return Ok(judged);
+                }
+                Err(AppendError::Conflict { .. }) => self.moved(task, &mut held).await?,
+                Err(error) => {
+                    // What became of the append is not known for certain; the fold is read anew before it is used.
+                    *held = None;
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(contended())
+    }
+
+    pub(crate) async fn moved(&self, task: &TaskId, held: &mut Option<Task>) -> Result<(), EngineError> {
+        self.catch_up().await?;
+        let from = held.as_ref().map_or(0, Task::version);
+        self.reload(task, held, from).await
+    }
+
+    /// Appends events of a task at the version that was read, under the condition that the registry has not
+    /// moved either.
+    pub(crate) async fn append(
+        &self,
+        id: &TaskId,
+        task: &Task,
+        registry: &Registry,
+        events: &[TaskEvent],
+        now: Time,
+    ) -> Result<(), AppendError> {
+        let stream = self.task_stream(id);
+        let encoded = events
+            .iter()
+            .enumerate()
+            .map(|(i, e)| encode(&stream, task.version() + i as u64, now, e, e.name()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| AppendError::Refused(bailiwick_store::Refusal::Unstorable("an event")))?;
+        let append = Append {
+            expect: task.version(),
+            guards: vec![(self.registry_stream(), registry.version())],
+            views: self.views(id, task, events),
+            events: encoded,
+            stream,
+        };
+        self.inner.store.append_at(append).await.map(|_| ())
+    }
+
+    /// Projections that change with these events: the list of open tasks and the list of waiting questions.
+    fn views(&self, id: &TaskId, task: &Task, events: &[TaskEvent]) -> Vec<ViewPut> {
+        let mut views = Vec::new();
+        let mut put = |view: &str, key: &str, value: Option<&str>| {
+            views.push(ViewPut {
+                view: self.view(view),
+                key: key.to_owned(),
+                value: value.map(|v| v.as_bytes().to_vec()),
+            });
+        };
+        for event in events {
+            match event {
+                TaskEvent::Opened(_) => put("open", id.as_str(), Some("")),
+                TaskEvent::Ended { .. } => {
+                    put("open", id.as_str(), None);
+                    task.approvals().for_each(|a| put("waiting", a.id.as_str(), None));
+                }
+                TaskEvent::Decided(decided) => {
+                    if let Some(asked) = &decided.asked {
+                        put("waiting", asked.approval.as_str(), Some(id.as_str()));
+                    }
+                    if let Some(used) = &decided.approval {
+                        put("waiting", used.as_str(), None);
+                    }
+                }
+                _ => {}
+            }
+        }
+        views
+    }
+}
+
+fn contended() -> EngineError {
+    EngineError::new(Kind::Unavailable, "store.contended", "too many writers at once; try again in a moment")
+}
+
+fn registry_stream(tenant: &TenantId) -> String {
+    format!("{tenant}/registry")
+}
+
+/// Whether the policies must be compiled anew: their schema is made of agents and tools.
+fn touches_policy(event: &RegistryEvent) -> bool {
+    matches!(
+        event,
+        RegistryEvent::AgentSet { .. }
+            | RegistryEvent::AgentRetired { .. }
+            | RegistryEvent::ToolClassified { .. }
+            | RegistryEvent::PolicySet { .. }
+    )
+}
+
+async fn load_registry(store: &Store, stream: &str) -> Result<(Registry, Time), EngineError> {
+    let mut registry = Registry::default();
+    let mut newest = Time::default();
+    for recorded in store.read(stream, 0).await? {
+        let event = decode::<RegistryEvent>(&recorded.bytes)?;
+        newest = newest.max(event.time);
+        registry.apply(&event.event);
+    }
+    Ok((registry, newest))
+}
+
+/// The newest time in the ledger: the high-water mark below which no clock may fall.
+async fn newest_in(store: &Store) -> Result<Time, EngineError> {
+    let size = store.head().await?.size;
+    let last = store.scan(size.saturating_sub(64), 64).await?;
+    Ok(Time(last.iter().map(|r| r.time_ms).max().unwrap_or(0)))
+}
+
+pub(crate) fn encode<E>(
+    stream: &str,
+    at: u64,
+    time: Time,
+    event: &E,
+    kind: &str,
+) -> Result<NewEvent, EngineError>
+where
+    E: serde::Serialize + serde::de::DeserializeOwned + Clone,
+{
+    let recorded = Recorded {
+        v: bailiwick_core::event::FORMAT,
+        stream: stream.to_owned(),
+        at,
+        time,
+        event: event.clone(),
+    };
+    let bytes = recorded.encode().map_err(|e| EngineError::invalid("event.malformed", e.to_string()))?;
+    Ok(NewEvent { time_ms: time.0, kind: kind.to_owned(), bytes })
+}
+
+pub(crate) fn decode<E: serde::Serialize + serde::de::DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<Recorded<E>, EngineError> {
+    Recorded::decode(bytes).map_err(|e| {
+        EngineError::new(Kind::Unavailable, "store.corrupt", format!("the log cannot be read: {e}"))
+    })
+}
