@@ -82,9 +82,29 @@ impl Store {
     /// it may have been written all the same: read the stream again. So, too, when this future is dropped.
     pub async fn append_at(&self, append: Append) -> Result<Appended, AppendError> {
         record::check_append(&append)?;
-        match self.ask(Job::Append(append)).await? {
-            Done::Appended(appended) => Ok(appended),
-            other => Err(mismatched(&other).into()),
+        appended(self.ask(Job::Append(append)).await?)
+    }
+
+    /// As [`Store::append_at`], for events that only take authority away: an end, a revocation, a freeze. On a
+    /// full disk it may use the space that [`Store::keep_reserve`] keeps back.
+    ///
+    /// # Errors
+    /// As [`Store::append_at`].
+    pub async fn append_ending(&self, append: Append) -> Result<Appended, AppendError> {
+        record::check_append(&append)?;
+        appended(self.ask(Job::Ending(append)).await?)
+    }
+
+    /// Keeps so many bytes of disk back for [`Store::append_ending`]; asked for once after opening, 64 MiB is a
+    /// good measure. While they are spent, everything else is refused with `store.full`. On PostgreSQL, whose
+    /// disk is not ours, this does nothing.
+    ///
+    /// # Errors
+    /// `store.full` or `store.read_only` if they cannot be set aside; endings then have only what is left.
+    pub async fn keep_reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.keep_reserve(bytes).await,
+            Backend::Postgres(_) => Ok(()),
         }
     }
 
@@ -250,6 +270,13 @@ impl Store {
 
     async fn ask(&self, job: Job) -> Outcome {
         on_backend!(self, db => db.ask(job).await)
+    }
+}
+
+fn appended(done: Done) -> Result<Appended, AppendError> {
+    match done {
+        Done::Appended(appended) => Ok(appended),
+        other => Err(mismatched(&other).into()),
     }
 }
 

@@ -21,6 +21,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) enum Job {
     Append(Append),
+    /// An append that takes authority away: it may use the space kept back for it.
+    Ending(Append),
     Remember(Once),
     Checkpoint(StoredCheckpoint),
 }
@@ -58,9 +60,13 @@ impl Request {
         let _left = self.answer.send(outcome);
     }
 
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.job, Job::Ending(_))
+    }
+
     fn bytes(&self) -> usize {
         match &self.job {
-            Job::Append(append) => {
+            Job::Append(append) | Job::Ending(append) => {
                 let values = append.views.iter().filter_map(|put| put.value.as_ref()).map(Vec::len);
                 append.events.iter().map(|event| event.bytes.len()).chain(values).sum()
             }

@@ -15,8 +15,7 @@ use crate::error::{Fault, StoreError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bounds of a statement, of waiting for a lock, and of a transaction nobody drives, in that order. The last
 /// one lets other nodes go on when this one is cut off while it holds the head of the ledger.
-const TIMEOUTS: &str =
-    "-c statement_timeout=6s -c lock_timeout=4s -c idle_in_transaction_session_timeout=6s";
+const TIMEOUTS: &str = "-c statement_timeout=6s -c lock_timeout=4s -c idle_in_transaction_session_timeout=6s";
 
 /// Reads the connection string and adds what the store needs.
 pub(super) fn config(url: &str) -> Result<Config, StoreError> {

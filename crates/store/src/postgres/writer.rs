@@ -373,7 +373,7 @@ impl Prepared {
 /// The streams a batch names, each once.
 fn named(batch: &[Request]) -> Vec<&str> {
     let appends = batch.iter().filter_map(|request| match &request.job {
-        Job::Append(append) => Some(append),
+        Job::Append(append) | Job::Ending(append) => Some(append),
         Job::Remember(_) | Job::Checkpoint(_) => None,
     });
     let mut names: Vec<&str> = appends.flat_map(heads::named).collect();
@@ -386,7 +386,7 @@ fn named(batch: &[Request]) -> Vec<&str> {
 fn asked(batch: &[Request]) -> (Vec<&str>, Vec<&[u8]>) {
     let once = batch.iter().filter_map(|request| match &request.job {
         Job::Remember(once) => Some((once.scope.as_str(), once.key.as_slice())),
-        Job::Append(_) | Job::Checkpoint(_) => None,
+        Job::Append(_) | Job::Ending(_) | Job::Checkpoint(_) => None,
     });
     once.unzip()
 }
@@ -457,7 +457,7 @@ impl Draft {
 
     fn judge(&mut self, job: &Job) {
         let outcome = match job {
-            Job::Append(append) => self.append(append),
+            Job::Append(append) | Job::Ending(append) => self.append(append),
             Job::Remember(once) => Ok(Done::Remembered(self.remember(once))),
             Job::Checkpoint(checkpoint) => self.checkpoint(checkpoint),
         };

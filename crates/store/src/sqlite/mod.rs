@@ -7,6 +7,7 @@
 mod checkpoint;
 mod open;
 mod read;
+mod reserve;
 mod trouble;
 mod writer;
 
@@ -21,6 +22,7 @@ use crate::error::{Fault, StoreError};
 use crate::ledger::Run;
 use crate::queue::{Job, Outcome, Queue, Status, line};
 use crate::record::{Health, Recorded, StoredCheckpoint, TreeHead};
+use reserve::Reserve;
 use trouble::store_error;
 
 /// Reading connections kept open; more are opened and closed as needed.
@@ -31,6 +33,7 @@ pub(crate) struct Sqlite {
     queue: Queue,
     status: Arc<Status>,
     readers: Arc<Readers>,
+    reserve: Arc<Mutex<Reserve>>,
 }
 
 impl Sqlite {
@@ -43,13 +46,20 @@ impl Sqlite {
         let opened = open::open(path)?;
         let status = Arc::new(Status::new("sqlite", opened.frontier.size()));
         let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() });
+        let reserve = Arc::new(Mutex::new(Reserve::beside(path)));
         let (queue, waiting) = line();
-        writer::start(path, opened, Arc::clone(&status), Arc::clone(&readers), waiting)?;
-        Ok(Sqlite { queue, status, readers })
+        let shared = (Arc::clone(&status), Arc::clone(&readers), Arc::clone(&reserve));
+        writer::start(path, opened, shared, waiting)?;
+        Ok(Sqlite { queue, status, readers, reserve })
     }
 
     pub(crate) async fn ask(&self, job: Job) -> Outcome {
         self.queue.ask(job).await
+    }
+
+    pub(crate) async fn keep_reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        let reserve = Arc::clone(&self.reserve);
+        blocking(move || reserve.lock().unwrap_or_else(PoisonError::into_inner).keep(bytes)).await
     }
 
     pub(crate) async fn close(&self) {

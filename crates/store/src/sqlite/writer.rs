@@ -7,7 +7,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bailiwick_audit::tree::Frontier;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::checkpoint::{Checkpointer, Gate};
 use super::open::{self, Lock, Opened};
 use super::read::{self, int};
+use super::reserve::Reserve;
 use super::trouble::file_error;
 use super::{Readers, store_error};
 use crate::error::{AppendError, Fault, Refusal, StoreError};
@@ -34,10 +35,10 @@ const EVENT_OVERHEAD_BYTES: usize = 512;
 pub(super) fn start(
     path: &Path,
     opened: Opened,
-    status: Arc<Status>,
-    readers: Arc<Readers>,
+    shared: (Arc<Status>, Arc<Readers>, Arc<Mutex<Reserve>>),
     waiting: Waiting,
 ) -> Result<(), StoreError> {
+    let (status, readers, reserve) = shared;
     let gate = Arc::new(Gate::default());
     let writer = Writer {
         home: Home::of(path)?,
@@ -47,6 +48,7 @@ pub(super) fn start(
         gate,
         status,
         readers,
+        reserve,
         _lock: opened.lock,
     };
     let spawned = std::thread::Builder::new().name("bw-writer".into()).spawn(move || writer.run(waiting));
@@ -62,6 +64,7 @@ struct Writer {
     gate: Arc<Gate>,
     status: Arc<Status>,
     readers: Arc<Readers>,
+    reserve: Arc<Mutex<Reserve>>,
     // Dropped in this order: the checkpointer's connection first, the lock last.
     checkpointer: Checkpointer,
     _lock: Lock,
@@ -83,29 +86,54 @@ impl Writer {
         waiting.left();
     }
 
-    /// One commit for the whole batch: an outcome for each request, or one failure for all.
+    /// One commit for the whole batch: an outcome for each request, or one failure for all. On a full disk the
+    /// reserve is spent for what takes authority away, and the rest is refused.
     fn commit(&mut self, batch: &[Request]) -> Result<Vec<Outcome>, StoreError> {
         if let Some(stopped) = &self.stopped {
             return Err(stopped.clone());
         }
-        let result = self.try_commit(batch);
+        let ends_something = batch.iter().any(Request::is_ending);
+        if self.reserve().is_whole() {
+            let result = self.attempt(batch, |_| true);
+            let full = matches!(&result, Err(error) if error.fault() == Fault::Full);
+            if !(full && ends_something && self.reserve().spend()) {
+                return result;
+            }
+        }
+        self.attempt(batch, Request::is_ending)
+    }
+
+    fn reserve(&self) -> MutexGuard<'_, Reserve> {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempt(
+        &mut self,
+        batch: &[Request],
+        admits: fn(&Request) -> bool,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let result = self.try_commit(batch, admits);
         match &result {
+            Ok(_) if self.reserve().is_spent() => {} // still full for most
             Ok(_) => self.status.up(),
             Err(error) => self.fail(error),
         }
         result
     }
 
-    fn try_commit(&mut self, batch: &[Request]) -> Result<Vec<Outcome>, StoreError> {
+    fn try_commit(
+        &mut self,
+        batch: &[Request],
+        admits: fn(&Request) -> bool,
+    ) -> Result<Vec<Outcome>, StoreError> {
         self.home.check()?;
         let _passage = self.gate.pass();
-        if self.ledger.is_none() {
-            let (connection, frontier) = open::reopen(&self.home.path)?;
-            self.ledger = Some(Ledger::new(connection, frontier));
-        }
-        let Some(ledger) = &mut self.ledger else { return Ok(Vec::new()) };
+        let ledger = match &mut self.ledger {
+            Some(ledger) => ledger,
+            absent => absent.insert(Ledger::reopen(&self.home.path)?),
+        };
         let before = ledger.frontier.size();
-        let (outcomes, bytes) = ledger.commit(batch)?;
+        let (outcomes, bytes) = ledger.commit(batch, admits)?;
         let after = ledger.frontier.size();
         let events = usize::try_from(after - before).unwrap_or(usize::MAX);
         self.checkpointer.wrote(bytes.saturating_add(events.saturating_mul(EVENT_OVERHEAD_BYTES)));
@@ -161,15 +189,34 @@ impl Ledger {
         Ledger { db, frontier, heads: Heads::default() }
     }
 
-    /// Writes what is accepted; gives the outcomes and the bytes written. On an error the caller drops `self`.
-    fn commit(&mut self, batch: &[Request]) -> Result<(Vec<Outcome>, usize), StoreError> {
+    fn reopen(path: &Path) -> Result<Self, StoreError> {
+        let (connection, frontier) = open::reopen(path)?;
+        Ok(Self::new(connection, frontier))
+    }
+
+    /// Writes what is admitted and accepted; gives the outcomes and the bytes written. On an error the caller
+    /// drops `self`.
+    fn commit(
+        &mut self,
+        batch: &[Request],
+        admits: fn(&Request) -> bool,
+    ) -> Result<(Vec<Outcome>, usize), StoreError> {
         if self.heads.len() > HEADS_MAX {
             self.heads.forget();
         }
         self.run("BEGIN IMMEDIATE")?;
         let mut transaction = Transaction { bytes: 0, wrote: false, nodes: Vec::new(), purge_before: None };
         let outcomes: Result<Vec<_>, _> =
-            batch.iter().map(|request| self.apply(&request.job, &mut transaction)).collect();
+            batch
+                .iter()
+                .map(|request| {
+                    if admits(request) {
+                        self.apply(&request.job, &mut transaction)
+                    } else {
+                        Ok(Err(spent()))
+                    }
+                })
+                .collect();
         let outcomes = outcomes?;
         if !transaction.wrote {
             self.run("ROLLBACK")?;
@@ -188,7 +235,7 @@ impl Ledger {
     /// An outer error fails the batch, an inner one refuses this job alone.
     fn apply(&mut self, job: &Job, transaction: &mut Transaction) -> Result<Outcome, StoreError> {
         match job {
-            Job::Append(append) => self.append(append, transaction),
+            Job::Append(append) | Job::Ending(append) => self.append(append, transaction),
             Job::Remember(once) => self.remember(once, transaction),
             Job::Checkpoint(checkpoint) => self.checkpoint(checkpoint, transaction),
         }
@@ -307,6 +354,10 @@ impl Ledger {
         let mut purge = self.db.prepare_cached(sql).map_err(store_error)?;
         purge.execute(params![int(before_ms), PURGED_PER_COMMIT]).map(|_| ()).map_err(store_error)
     }
+}
+
+fn spent() -> AppendError {
+    StoreError::new(Fault::Full, "what is left of the disk is kept for ending things").into()
 }
 
 /// What one commit has come to so far.

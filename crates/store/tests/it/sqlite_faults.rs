@@ -149,6 +149,42 @@ async fn a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed() {
     assert_eq!(assert_whole(&store).await.len() as u64, version + 1);
 }
 
+// proves: R3, A71
+#[tokio::test]
+async fn on_a_full_disk_the_reserve_still_records_endings() {
+    let Some(folder) = inside() else {
+        let folder = tempfile::tempdir().unwrap();
+        let test = "on_a_full_disk_the_reserve_still_records_endings";
+        return run_inside(test, folder.path(), with_small_disk(folder.path()));
+    };
+    let store = Store::open(Location::Sqlite(folder.join("ledger.db"))).await.unwrap();
+    store.keep_reserve(400 << 10).await.unwrap();
+    assert_eq!(
+        store.keep_reserve(64 << 20).await.unwrap_err().code(),
+        "store.full",
+        "more than the disk has"
+    );
+    store.keep_reserve(400 << 10).await.unwrap();
+    let (text, mut version) = ("x".repeat(2000), 0);
+    while let Ok(appended) = store.append_at(append("s", version, &[&text])).await {
+        version = appended.version;
+    }
+    for ended in 0..10 {
+        store.append_ending(append("ends", ended, &["revoked"])).await.unwrap();
+        let ordinary = store.append_at(append("s", version, &["granted"])).await.unwrap_err();
+        assert_eq!(ordinary.code(), "store.full");
+    }
+    assert_eq!(store.health().state, HealthState::Failing);
+    assert_eq!(assert_whole(&store).await.len() as u64, version + 10);
+
+    remount(&folder, "size=8m");
+    while let Err(error) = store.append_at(append("s", version, &["granted"])).await {
+        assert_eq!(error.code(), "store.full"); // until the reserve is set aside again
+    }
+    assert_eq!(store.health().state, HealthState::Up);
+    assert_eq!(std::fs::metadata(folder.join("ledger.db.reserve")).unwrap().len(), 400 << 10);
+}
+
 // proves: INV6, A71
 #[tokio::test]
 async fn a_read_only_disk_is_named_as_such() {
