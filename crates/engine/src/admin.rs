@@ -9,6 +9,7 @@ use bailiwick_core::tool::{Manifest, Standing};
 use bailiwick_core::value::{Digest, Value};
 use bailiwick_core::verdict::Policy;
 use bailiwick_core::{AgentId, PrincipalId, SystemId, ToolId};
+use bailiwick_policy::{SchemaInputs, Source};
 
 use crate::error::EngineError;
 use crate::log::Engine;
@@ -136,9 +137,8 @@ impl Engine {
         by: &PrincipalId,
         sources: &[(String, String)],
     ) -> Result<Digest, EngineError> {
-        let text = serde_json::to_string(sources)
-            .map_err(|e| EngineError::invalid("policy.malformed", e.to_string()))?;
-        let version = Digest::of(text.as_bytes());
+        let sources: Vec<Source> = sources.iter().map(|(name, text)| Source::new(name, text)).collect();
+        let (text, version) = (bailiwick_policy::pack(&sources), bailiwick_policy::version(&sources));
         self.amend(|registry| {
             if registry.policy().is_some_and(|(active, _)| active == version) {
                 return Ok(vec![]);
@@ -213,16 +213,43 @@ impl Engine {
     }
 }
 
-/// Compiles the registry's active policies, or the defaults while there are none.
-pub(crate) fn compile(registry: &Registry) -> Result<Arc<dyn Policy + Send + Sync>, EngineError> {
-    let sources: Vec<(String, String)> = match registry.policy() {
-        Some((_, text)) => serde_json::from_str(text)
-            .map_err(|e| EngineError::new(crate::Kind::Unavailable, "policy.malformed", e.to_string()))?,
-        None => bailiwick_policy::defaults(),
-    };
-    let manifests: Vec<&Manifest> = registry.tools().filter_map(|(_, t)| t.manifest.as_ref()).collect();
-    let agents: Vec<&Agent> = registry.agents().collect();
-    let set = bailiwick_policy::compile(&sources, &manifests, &agents)
-        .map_err(|e| EngineError::invalid("policy.invalid", e.to_string()))?;
-    Ok(Arc::new(set))
+/// Compiles the registry's active policies, or the defaults while there are none. Fails where they do not fit
+/// the agents and tools of the registry.
+pub(crate) fn compile(registry: &Registry) -> Result<SharedPolicy, EngineError> {
+    let sources = sources(registry);
+    let inputs = inputs(registry).map_err(|e| EngineError::invalid("policy.schema", e.to_string()))?;
+    match bailiwick_policy::compile(&sources, &inputs) {
+        Ok(set) => Ok(Arc::new(set)),
+        Err(errors) => Err(EngineError::invalid("policy.invalid", errors.to_string())),
+    }
+}
+
+/// The same, for a registry that is in force already: what does not compile any more denies everything.
+pub(crate) fn compile_or_deny(registry: &Registry) -> Result<SharedPolicy, EngineError> {
+    let sources = sources(registry);
+    let inputs = inputs(registry).map_err(|e| EngineError::invalid("policy.schema", e.to_string()))?;
+    Ok(match bailiwick_policy::compile(&sources, &inputs) {
+        Ok(set) => Arc::new(set),
+        Err(errors) => {
+            tracing::error!(%errors, "the active policies do not compile; everything is denied");
+            Arc::new(bailiwick_policy::Unusable::new(&sources, &errors))
+        }
+    })
+}
+
+/// Policies that can be shared by all callers.
+pub(crate) type SharedPolicy = Arc<dyn Policy + Send + Sync>;
+
+fn sources(registry: &Registry) -> Vec<Source> {
+    match registry.policy() {
+        Some((_, text)) => bailiwick_policy::unpack(text),
+        None => vec![Source::new(
+            "defaults.cedar",
+            "@id(\"inside-the-task\")\npermit (principal, action, resource);\n",
+        )],
+    }
+}
+
+fn inputs(registry: &Registry) -> Result<SchemaInputs, bailiwick_policy::PolicyError> {
+    SchemaInputs::new(registry.tools().filter_map(|(_, t)| t.manifest.as_ref()), registry.agents())
 }

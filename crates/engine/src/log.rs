@@ -7,7 +7,6 @@ use bailiwick_core::decision::Scene;
 use bailiwick_core::event::{Recorded, TaskEvent};
 use bailiwick_core::registry::{Registry, RegistryEvent};
 use bailiwick_core::task::Task;
-use bailiwick_core::verdict::Policy;
 use bailiwick_core::{TaskId, TenantId, Time, Timekeeper};
 use bailiwick_store::{Append, AppendError, NewEvent, Store, ViewPut};
 use bailiwick_token::Mint;
@@ -52,7 +51,7 @@ pub(crate) struct Inner {
 /// The registry and the policies compiled against it, at one version.
 pub(crate) struct Authority {
     pub(crate) registry: Registry,
-    pub(crate) policy: Arc<dyn Policy + Send + Sync>,
+    pub(crate) policy: crate::admin::SharedPolicy,
 }
 
 /// How often an append that lost a race is judged again before the caller is told to try later.
@@ -82,7 +81,7 @@ impl Engine {
         let (registry, newest) = load_registry(&store, &stream).await?;
         let newest = newest.max(newest_in(&store).await?);
         let (_, mono) = config.clock.read();
-        let policy = crate::admin::compile(&registry)?;
+        let policy = crate::admin::compile_or_deny(&registry)?;
         let inner = Inner {
             store,
             keeper: Mutex::new(Timekeeper::new(newest, mono)),
@@ -149,7 +148,7 @@ impl Engine {
             recompile |= touches_policy(&event);
             registry.apply(&event);
         }
-        let policy = if recompile { crate::admin::compile(&registry)? } else { held.policy.clone() };
+        let policy = if recompile { crate::admin::compile_or_deny(&registry)? } else { held.policy.clone() };
         let fresh = Arc::new(Authority { registry, policy });
         *self.inner.authority.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         Ok(fresh)

@@ -1,0 +1,4 @@
+//! Stories about the engine, on a real store.
+
+mod stories;
+mod world;
