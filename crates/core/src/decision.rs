@@ -429,7 +429,7 @@ fn arguments<'r>(manifest: &Manifest, args: &'r Value) -> Result<&'r BTreeMap<St
     let Some(args) = args.as_map() else {
         return refuse("capability.arguments", "the arguments must be an object".to_string());
     };
-    if let Some(name) = args.keys().find(|name| !manifest.args.contains_key(*name)) {
+    if let Some(name) = args.keys().find(|name| !manifest.takes(name)) {
         let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
         return refuse(
             "capability.undeclared_argument",

@@ -155,6 +155,10 @@ pub struct Manifest {
     /// Its arguments. An argument that is not here is refused.
     #[serde(default)]
     pub args: BTreeMap<String, Arg>,
+    /// Whether a read takes arguments that are not listed too: it has no effect they could steer. On any
+    /// other action this changes nothing.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub open_args: bool,
     /// What it touches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<ResourceSpec>,
@@ -184,6 +188,7 @@ impl Manifest {
             effect,
             reversible: effect == Effect::Read,
             args: BTreeMap::new(),
+            open_args: false,
             resource: None,
             result: Vec::new(),
             labels: Label::bottom(),
@@ -196,6 +201,10 @@ impl Manifest {
     pub fn arg(mut self, name: &str, role: Role) -> Self {
         self.args.insert(String::from(name), Arg { role, required: false, amount: false });
         self
+    }
+    /// Whether a call may carry an argument of this name.
+    pub fn takes(&self, name: &str) -> bool {
+        self.args.contains_key(name) || (self.open_args && self.effect == Effect::Read)
     }
     /// The one argument that is measured as an amount, if any.
     pub fn amount_arg(&self) -> Option<&str> {
@@ -312,6 +321,19 @@ impl core::fmt::Debug for ToolPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unlisted_arguments_are_refused_except_on_reads_that_are_open_to_them() {
+        let manifest = |effect, open_args| Manifest {
+            open_args,
+            ..Manifest::new(ToolId::parse("files.find").unwrap(), effect).arg("name", Role::Free)
+        };
+        assert!(manifest(Effect::Read, false).takes("name") && !manifest(Effect::Read, false).takes("depth"));
+        assert!(manifest(Effect::Read, true).takes("depth"));
+        for effect in [Effect::Create, Effect::Update, Effect::Delete, Effect::Egress, Effect::Admin] {
+            assert!(manifest(effect, true).takes("name") && !manifest(effect, true).takes("depth"));
+        }
+    }
 
     #[test]
     fn patterns_mean_what_they_say() {
