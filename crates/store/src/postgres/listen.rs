@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio_postgres::Config;
 
 use super::read;
-use super::session::Session;
+use super::session::{Address, Session};
 use super::trouble::store_error;
 use crate::error::{Fault, StoreError};
 use crate::queue::Status;
@@ -21,18 +20,18 @@ const POLL: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Starts listening; ends when `alive` turns false or its sender is gone.
-pub(super) fn start(config: Config, status: Arc<Status>, mut alive: watch::Receiver<bool>) {
+pub(super) fn start(address: Address, status: Arc<Status>, mut alive: watch::Receiver<bool>) {
     tokio::spawn(async move {
         tokio::select! {
             _ = alive.wait_for(|alive| !alive) => {}
-            () = listen_for_ever(&config, &status) => {}
+            () = listen_for_ever(&address, &status) => {}
         }
     });
 }
 
-async fn listen_for_ever(config: &Config, status: &Status) {
+async fn listen_for_ever(address: &Address, status: &Status) {
     loop {
-        let error = match listen(config, status).await {
+        let error = match listen(address, status).await {
             Ok(()) => StoreError::new(Fault::Gone, "the connection that hears of commits was closed"),
             Err(error) => error,
         };
@@ -42,9 +41,9 @@ async fn listen_for_ever(config: &Config, status: &Status) {
 }
 
 /// Listens until the connection is lost.
-async fn listen(config: &Config, status: &Status) -> Result<(), StoreError> {
+async fn listen(address: &Address, status: &Status) -> Result<(), StoreError> {
     let (notified, mut notifications) = mpsc::unbounded_channel();
-    let session = Session::connect(config, Some(notified)).await?;
+    let session = Session::connect(address, Some(notified)).await?;
     session.client.batch_execute(&format!("LISTEN {CHANNEL}")).await.map_err(store_error)?;
     let mut polling = tokio::time::interval(POLL);
     let mut recovering = status.health().state == HealthState::Failing;

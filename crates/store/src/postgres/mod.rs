@@ -9,6 +9,7 @@ mod listen;
 mod migrate;
 mod read;
 mod session;
+mod tls;
 mod trouble;
 mod writer;
 
@@ -18,15 +19,15 @@ use std::time::Duration;
 use bailiwick_audit::tree::Hash;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::sync::watch;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, Row};
 
 use crate::error::{Fault, StoreError};
 use crate::ledger::Run;
 use crate::queue::{Job, Outcome, Queue, Status, line};
 use crate::record::{Health, Recorded, StoredCheckpoint, TreeHead};
 use read::{bounds, column, count, int, natural, recorded};
-use session::Session;
+use session::{Address, Session};
 use trouble::{pool_error, store_error};
 
 /// Reading connections of this node.
@@ -51,16 +52,16 @@ impl std::fmt::Debug for Postgres {
 impl Postgres {
     /// Connects, migrates under the shared lock, checks the ledger, and starts writer and listener.
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
-        let config = session::config(url)?;
-        let session = Session::connect(&config, None).await?;
+        let address = session::address(url)?;
+        let session = Session::connect(&address, None).await?;
         migrate::migrate(&session).await?;
         let size = migrate::check(&session).await?;
-        let readers = pool(&config)?;
+        let readers = pool(&address)?;
         let status = Arc::new(Status::new("postgres", size));
         let (queue, waiting) = line();
-        writer::start(config.clone(), session, Arc::clone(&status), waiting);
+        writer::start(address.clone(), session, Arc::clone(&status), waiting);
         let alive = Arc::new(watch::Sender::new(true));
-        listen::start(config, Arc::clone(&status), alive.subscribe());
+        listen::start(address, Arc::clone(&status), alive.subscribe());
         Ok(Postgres { queue, status, readers, alive })
     }
 
@@ -147,9 +148,9 @@ impl Postgres {
     }
 }
 
-fn pool(config: &tokio_postgres::Config) -> Result<Pool, StoreError> {
+fn pool(address: &Address) -> Result<Pool, StoreError> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(config.clone(), NoTls, recycling);
+    let manager = Manager::from_config(address.config.clone(), address.tls.clone(), recycling);
     let pool = Pool::builder(manager)
         .max_size(READERS_MAX)
         .runtime(Runtime::Tokio1)

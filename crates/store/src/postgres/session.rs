@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 
+use super::tls::{Tls, TlsStream};
 use super::trouble::{connect_error, store_error};
 use crate::error::{Fault, StoreError};
 
@@ -17,8 +19,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// one lets other nodes go on when this one is cut off while it holds the head of the ledger.
 const TIMEOUTS: &str = "-c statement_timeout=6s -c lock_timeout=4s -c idle_in_transaction_session_timeout=6s";
 
+/// Where the server is and how to speak to it.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) config: Config,
+    pub(super) tls: Tls,
+}
+
 /// Reads the connection string and adds what the store needs.
-pub(super) fn config(url: &str) -> Result<Config, StoreError> {
+pub(super) fn address(url: &str) -> Result<Address, StoreError> {
     // The parser's own words may quote the string, which may hold a password.
     let unreadable = |_| StoreError::new(Fault::Config, "the connection string cannot be read");
     let mut config: Config = url.parse().map_err(unreadable)?;
@@ -33,10 +42,26 @@ pub(super) fn config(url: &str) -> Result<Config, StoreError> {
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(Duration::from_secs(10));
     }
-    if config.get_hosts().len() > 1 {
-        config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+    if config.get_ssl_mode() == SslMode::Prefer {
+        // Preferring is no protection: whoever is in between can say that there is no TLS.
+        config.ssl_mode(if is_local(&config) { SslMode::Disable } else { SslMode::Require });
     }
-    Ok(config)
+    if config.get_hosts().len() > 1 {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
+    let tls = if config.get_ssl_mode() == SslMode::Disable { Tls::none() } else { Tls::verifying()? };
+    Ok(Address { config, tls })
+}
+
+/// Whether nothing leaves this machine.
+fn is_local(config: &Config) -> bool {
+    let loopback = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        }
+    };
+    config.get_hosts().iter().all(loopback) && config.get_hostaddrs().iter().all(|ip| ip.is_loopback())
 }
 
 /// A client with the task that moves its messages; both end together.
@@ -50,10 +75,11 @@ pub(super) struct Session {
 impl Session {
     /// Connects, and sees to it that a commit on this connection is a durable one.
     pub(super) async fn connect(
-        config: &Config,
+        address: &Address,
         notified: Option<mpsc::UnboundedSender<String>>,
     ) -> Result<Self, StoreError> {
-        let (client, connection) = config.connect(NoTls).await.map_err(connect_error)?;
+        let connecting = address.config.connect(address.tls.clone());
+        let (client, connection) = connecting.await.map_err(connect_error)?;
         let warnings = Arc::new(AtomicU64::new(0));
         let driver = tokio::spawn(drive(connection, Arc::clone(&warnings), notified));
         let session = Session { client, driver, warnings };
@@ -90,10 +116,10 @@ impl Drop for Session {
     }
 }
 
-type Socket = Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
+type Wire = Connection<tokio_postgres::Socket, TlsStream>;
 
 async fn drive(
-    mut connection: Socket,
+    mut connection: Wire,
     warnings: Arc<AtomicU64>,
     notified: Option<mpsc::UnboundedSender<String>>,
 ) {

@@ -18,7 +18,7 @@ pub(super) fn store_error(error: tokio_postgres::Error) -> StoreError {
 
 /// The same for an attempt to connect, where anything that is not the network is the configuration.
 pub(super) fn connect_error(error: tokio_postgres::Error) -> StoreError {
-    match (error.as_db_error(), is_lost(&error)) {
+    match (error.as_db_error(), is_lost(&error) && !is_distrusted(&error)) {
         (None, false) => StoreError::new(Fault::Config, said(&error)),
         _ => store_error(error),
     }
@@ -38,6 +38,12 @@ pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
     let io = error.source().is_some_and(|source| source.is::<std::io::Error>());
     let timeout = said(error).contains("timed out") || said(error).contains("timeout");
     error.is_closed() || io || timeout
+}
+
+/// Whether the server's certificate was refused.
+fn is_distrusted(error: &tokio_postgres::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
 }
 
 fn said(error: &tokio_postgres::Error) -> String {

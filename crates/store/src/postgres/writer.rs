@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bailiwick_audit::tree::{Frontier, Hash};
 use tokio::time::Instant;
-use tokio_postgres::{Config, Row, Statement};
+use tokio_postgres::{Row, Statement};
 
 use super::listen::CHANNEL;
 use super::read::{column, int, natural};
-use super::session::Session;
+use super::session::{Address, Session};
 use super::trouble::store_error;
 use crate::error::{AppendError, Fault, Refusal, StoreError};
 use crate::heads::{self, Heads};
@@ -31,13 +31,13 @@ const SETTLE_RETRY: Duration = Duration::from_millis(200);
 const PURGED_PER_COMMIT: i64 = 64;
 
 /// Starts the writer's task; it ends, and lets go of its connection, when the queue is closed.
-pub(super) fn start(config: Config, session: Session, status: Arc<Status>, waiting: Waiting) {
-    let writer = Writer { config, line: Line::Fresh(session), status };
+pub(super) fn start(address: Address, session: Session, status: Arc<Status>, waiting: Waiting) {
+    let writer = Writer { address, line: Line::Fresh(session), status };
     tokio::spawn(writer.run(waiting));
 }
 
 struct Writer {
-    config: Config,
+    address: Address,
     line: Line,
     status: Arc<Status>,
 }
@@ -98,7 +98,7 @@ impl Writer {
             Line::Ready(prepared) if !prepared.session.client.is_closed() => prepared,
             Line::Fresh(session) => Box::new(Prepared::new(session).await?),
             Line::Ready(_) | Line::Down => {
-                let session = Session::connect(&self.config, None).await?;
+                let session = Session::connect(&self.address, None).await?;
                 Box::new(Prepared::new(session).await?)
             }
         };
@@ -143,7 +143,7 @@ impl Writer {
     /// Whether the ledger holds the batch; `None` if nothing in the batch would tell.
     async fn look_for(&mut self, draft: &Draft) -> Result<Option<bool>, StoreError> {
         let Some(first) = draft.events.first() else { return Ok(None) };
-        let session = Session::connect(&self.config, None).await?;
+        let session = Session::connect(&self.address, None).await?;
         let client = &session.client;
         client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(store_error)?;
         client.query_one(LOCK_HEAD, &[]).await.map_err(store_error)?;

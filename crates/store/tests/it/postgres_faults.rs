@@ -1,5 +1,7 @@
 //! The shared store when nodes race, answers get lost, and the server refuses.
 
+use std::ffi::OsStr;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::support::cluster::{Cluster, socket_in, url_at};
-use crate::support::{Place, append, append_somewhere, assert_whole};
+use crate::support::{Place, append, append_somewhere, assert_whole, inside, run_inside};
 
 fn url(place: &Place) -> String {
     match place.location() {
@@ -186,9 +188,7 @@ async fn a_ledger_locked_by_someone_is_waited_for_then_refused_then_written_agai
     let place = Place::postgres().await;
     let impatient = Location::Postgres(format!("{} options='-c lock_timeout=200ms'", url(&place)));
     let store = Store::open(impatient).await.unwrap();
-    place.sql("CREATE TABLE holding (done boolean)").await.unwrap();
-    let cluster = Cluster::shared();
-    let outsider = cluster.connect(url(&place).split("dbname=").nth(1).unwrap()).await;
+    let outsider = place.connect().await;
     outsider.batch_execute("BEGIN; SELECT * FROM bailiwick.frontier FOR UPDATE").await.unwrap();
     assert_eq!(store.append_at(append("s", 0, &["a"])).await.unwrap_err().code(), "store.locked");
     assert_eq!(store.health().state, HealthState::Failing);
@@ -249,6 +249,41 @@ async fn a_commit_is_a_durable_one_even_where_the_database_says_otherwise() {
     place.sql(watch).await.unwrap();
     store.append_at(append("s", 0, &["a"])).await.unwrap();
     place.sql("DO $$ BEGIN ASSERT (SELECT setting FROM seen) = 'on'; END $$").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_believed_only_with_a_trusted_certificate_that_names_it() {
+    let at = |host: &str, port: &str| {
+        Location::Postgres(format!("host={host} port={port} user=bailiwick dbname=postgres sslmode=require"))
+    };
+    let Some(port) = inside() else {
+        let cluster = Cluster::start_with_tls();
+        let port = cluster.port().to_string();
+        let distrusted = Store::open(at("localhost", &port)).await.unwrap_err();
+        assert_eq!(distrusted.code(), "store.config", "{distrusted}");
+        let mut trusting = Command::new("env");
+        trusting.arg(format!("SSL_CERT_FILE={}", cluster.certificate().display()));
+        let test = "postgres_faults::a_server_is_believed_only_with_a_trusted_certificate_that_names_it";
+        return run_inside(test, OsStr::new(&port), trusting);
+    };
+    let port = port.to_str().unwrap();
+    let misnamed = Store::open(at("127.0.0.1", port)).await.unwrap_err();
+    assert_eq!(misnamed.code(), "store.config", "{misnamed}");
+    let store = Store::open(at("localhost", port)).await.unwrap();
+    store.append_at(append("s", 0, &["a"])).await.unwrap();
+    assert_whole(&store).await;
+}
+
+#[tokio::test]
+async fn a_server_elsewhere_is_spoken_to_in_private_unless_told_otherwise() {
+    // By its name it could be anywhere; nobody here trusts its certificate.
+    let cluster = Cluster::start_with_tls();
+    let port = cluster.port();
+    let elsewhere = format!("host=db.example hostaddr=127.0.0.1 port={port} user=bailiwick dbname=postgres");
+    let distrusted = Store::open(Location::Postgres(elsewhere.clone())).await.unwrap_err();
+    assert_eq!(distrusted.code(), "store.config", "{distrusted}");
+    let told = format!("{elsewhere} sslmode=disable");
+    append_somewhere(&Store::open(Location::Postgres(told)).await.unwrap(), "s", "a").await;
 }
 
 // proves: INV14

@@ -1,14 +1,11 @@
 //! The embedded store on a medium that refuses, fails, fills up or goes away.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use bailiwick_store::{HealthState, Location, Store};
 
-use crate::support::{Place, append, append_somewhere, assert_whole};
-
-/// Set in the child that runs a scenario under special conditions: the folder made for it.
-const INSIDE: &str = "BAILIWICK_STORE_TEST_INSIDE";
+use crate::support::{Place, append, append_somewhere, assert_whole, inside, run_inside};
 
 async fn refusal(location: Location) -> &'static str {
     Store::open(location).await.unwrap_err().code()
@@ -88,18 +85,6 @@ async fn the_log_is_folded_back_while_writing_goes_on() {
     assert_eq!(store.head().await.unwrap().size, 1280);
 }
 
-/// Runs one test of this file again, alone, with a folder of its own, by way of `program`.
-fn run_inside(test: &str, folder: &Path, mut program: Command) {
-    let run = program
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("sqlite_faults::{test}"), "--nocapture"])
-        .env(INSIDE, folder)
-        .output()
-        .unwrap();
-    let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(run.status.success() && said.contains("1 passed"), "{said}");
-}
-
 /// A command whose mounts nobody else sees, with a small disk of its own at the folder.
 fn with_small_disk(folder: &Path) -> Command {
     let mut command = Command::new("unshare");
@@ -114,17 +99,13 @@ fn remount(folder: &Path, options: &str) {
     assert!(remounted.success());
 }
 
-fn inside() -> Option<PathBuf> {
-    std::env::var_os(INSIDE).map(PathBuf::from)
-}
-
 // proves: INV6, INV7, A71
 #[tokio::test]
 async fn a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed() {
-    let Some(folder) = inside() else {
+    let Some(folder) = inside().map(std::path::PathBuf::from) else {
         let folder = tempfile::tempdir().unwrap();
-        let test = "a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed";
-        return run_inside(test, folder.path(), with_small_disk(folder.path()));
+        let test = "sqlite_faults::a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed";
+        return run_inside(test, folder.path().as_os_str(), with_small_disk(folder.path()));
     };
     let location = Location::Sqlite(folder.join("ledger.db"));
     let store = Store::open(location.clone()).await.unwrap();
@@ -152,10 +133,10 @@ async fn a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed() {
 // proves: R3, A71
 #[tokio::test]
 async fn on_a_full_disk_the_reserve_still_records_endings() {
-    let Some(folder) = inside() else {
+    let Some(folder) = inside().map(std::path::PathBuf::from) else {
         let folder = tempfile::tempdir().unwrap();
-        let test = "on_a_full_disk_the_reserve_still_records_endings";
-        return run_inside(test, folder.path(), with_small_disk(folder.path()));
+        let test = "sqlite_faults::on_a_full_disk_the_reserve_still_records_endings";
+        return run_inside(test, folder.path().as_os_str(), with_small_disk(folder.path()));
     };
     let store = Store::open(Location::Sqlite(folder.join("ledger.db"))).await.unwrap();
     store.keep_reserve(400 << 10).await.unwrap();
@@ -188,13 +169,10 @@ async fn on_a_full_disk_the_reserve_still_records_endings() {
 // proves: INV6, A71
 #[tokio::test]
 async fn a_read_only_disk_is_named_as_such() {
-    let Some(folder) = inside() else {
+    let Some(folder) = inside().map(std::path::PathBuf::from) else {
         let folder = tempfile::tempdir().unwrap();
-        return run_inside(
-            "a_read_only_disk_is_named_as_such",
-            folder.path(),
-            with_small_disk(folder.path()),
-        );
+        let test = "sqlite_faults::a_read_only_disk_is_named_as_such";
+        return run_inside(test, folder.path().as_os_str(), with_small_disk(folder.path()));
     };
     let location = Location::Sqlite(folder.join("ledger.db"));
     let store = Store::open(location.clone()).await.unwrap();
@@ -226,7 +204,7 @@ int fdatasync(int fd) { return flush("fdatasync", fd); }
 // proves: INV7, A71
 #[tokio::test]
 async fn after_a_failed_flush_nothing_is_acknowledged_until_the_store_is_opened_again() {
-    let Some(folder) = inside() else {
+    let Some(folder) = inside().map(std::path::PathBuf::from) else {
         let folder = tempfile::tempdir().unwrap();
         let (source, library) = (folder.path().join("flush.c"), folder.path().join("flush.so"));
         std::fs::write(&source, FAILING_FLUSH).unwrap();
@@ -236,8 +214,9 @@ async fn after_a_failed_flush_nothing_is_acknowledged_until_the_store_is_opened_
         let mut with_library = Command::new("env");
         with_library.arg(format!("LD_PRELOAD={}", library.display()));
         with_library.arg(format!("BAILIWICK_FLUSH_FAILS={}", folder.path().join("fail").display()));
-        let test = "after_a_failed_flush_nothing_is_acknowledged_until_the_store_is_opened_again";
-        return run_inside(test, folder.path(), with_library);
+        let test =
+            "sqlite_faults::after_a_failed_flush_nothing_is_acknowledged_until_the_store_is_opened_again";
+        return run_inside(test, folder.path().as_os_str(), with_library);
     };
     let location = Location::Sqlite(folder.join("ledger.db"));
     let store = Store::open(location.clone()).await.unwrap();

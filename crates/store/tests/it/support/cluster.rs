@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio_postgres::NoTls;
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
-/// Names the socket only; nothing listens on the network.
+/// Names the socket; nothing listens on the network.
 const PORT: u16 = 5432;
 
 /// A running server.
 pub(crate) struct Cluster {
     folder: PathBuf,
+    port: u16,
     databases: AtomicU32,
     running: Mutex<Option<Running>>,
 }
@@ -35,27 +36,66 @@ impl Cluster {
 
     /// A new one with one more setting.
     pub(crate) fn start(setting: &str) -> Cluster {
+        let cluster = Cluster::prepare(PORT);
+        cluster.configure(&format!("listen_addresses=''\n{setting}"));
+        cluster.run();
+        cluster
+    }
+
+    /// A new one that also listens on the loopback interface, with a certificate for `localhost`.
+    pub(crate) fn start_with_tls() -> Cluster {
+        let cluster = Cluster::prepare(free_port());
+        let made = as_postgres(Path::new("openssl"))
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(cluster.folder.join("server.key"))
+            .arg("-out")
+            .arg(cluster.certificate())
+            .output()
+            .expect("the Debian package openssl is needed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let key = cluster.folder.join("server.key");
+        cluster.configure(&format!(
+            "listen_addresses='127.0.0.1'\nssl=on\nssl_cert_file='{}'\nssl_key_file='{}'",
+            cluster.certificate().display(),
+            key.display()
+        ));
+        cluster.run();
+        cluster
+    }
+
+    fn prepare(port: u16) -> Cluster {
         let initdb = Path::new(BIN).join("initdb");
         assert!(initdb.exists(), "{} is missing; install the Debian package postgresql-15", initdb.display());
         let folder = tempfile::Builder::new().prefix("bw-pg-").tempdir_in("/tmp").unwrap().keep();
         let chown = Command::new("chown").args(["postgres", folder.to_str().unwrap()]).status().unwrap();
         assert!(chown.success() || !is_root(), "the folder cannot be given to the postgres user");
-        let data = folder.join("data");
         let init = as_postgres(&initdb)
             .args(["--auth=trust", "--username=bailiwick", "--encoding=UTF8", "--no-sync", "-D"])
-            .arg(&data)
+            .arg(folder.join("data"))
             .output()
             .unwrap();
         assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
-        let settings = format!(
-            "listen_addresses=''\nunix_socket_directories='{}'\nport={PORT}\nmax_connections=200\n{setting}\n",
-            folder.display()
+        Cluster { folder, port, databases: AtomicU32::new(0), running: Mutex::new(None) }
+    }
+
+    fn configure(&self, settings: &str) {
+        let own = format!(
+            "unix_socket_directories='{}'\nport={}\nmax_connections=200\n{settings}\n",
+            self.folder.display(),
+            self.port
         );
-        let conf = data.join("postgresql.auto.conf");
-        std::fs::write(&conf, settings).unwrap();
-        let cluster = Cluster { folder, databases: AtomicU32::new(0), running: Mutex::new(None) };
-        cluster.run();
-        cluster
+        std::fs::write(self.folder.join("data/postgresql.auto.conf"), own).unwrap();
+    }
+
+    /// What a client has to trust to believe the server.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.join("server.crt")
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Starts the server under a shell that stops it, by pid, when its standard input closes.
@@ -76,7 +116,7 @@ impl Cluster {
         let mut supervisor = as_postgres(Path::new("/bin/sh"))
             .args(["-c", script, "sh", BIN])
             .arg(&self.folder)
-            .arg(PORT.to_string())
+            .arg(self.port.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0) // so that an interrupt at the terminal reaches only the test
@@ -117,7 +157,7 @@ impl Cluster {
     }
 
     pub(crate) fn url(&self, database: &str) -> String {
-        url_at(&self.folder, database)
+        format!("{} port={}", url_at(&self.folder, database), self.port)
     }
 
     /// The server's socket.
@@ -135,9 +175,15 @@ impl Drop for Cluster {
     }
 }
 
+/// A port of the loopback interface that is free and not given out by the kernel by itself.
+fn free_port() -> u16 {
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (20_000 + (std::process::id() % 10_000) as u16..32_000).find(free).expect("a port is free")
+}
+
 /// How to reach a server whose socket is in this folder.
 pub(crate) fn url_at(folder: &Path, database: &str) -> String {
-    format!("host={} port={PORT} user=bailiwick dbname={database}", folder.display())
+    format!("host={} user=bailiwick dbname={database}", folder.display())
 }
 
 /// The name that clients expect the socket in a folder to have.

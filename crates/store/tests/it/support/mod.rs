@@ -2,7 +2,9 @@
 
 pub(crate) mod cluster;
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use bailiwick_store::{Append, AppendError, Appended, Location, NewEvent, Recorded, Store};
@@ -59,6 +61,14 @@ impl Place {
         self.folder().join("ledger.db")
     }
 
+    /// A connection of somebody else to the server.
+    pub(crate) async fn connect(&self) -> tokio_postgres::Client {
+        match &self.raw {
+            Raw::Postgres { cluster, database } => cluster.connect(database).await,
+            Raw::Sqlite { .. } => panic!("this place has no server"),
+        }
+    }
+
     /// Runs statements past the store, as an administrator of the database would.
     pub(crate) async fn sql(&self, script: &str) -> Result<(), String> {
         match &self.raw {
@@ -66,8 +76,8 @@ impl Place {
                 let connection = rusqlite::Connection::open(self.file()).map_err(|e| e.to_string())?;
                 connection.execute_batch(script).map_err(|e| e.to_string())
             }
-            Raw::Postgres { cluster, database } => {
-                let client = cluster.connect(database).await;
+            Raw::Postgres { .. } => {
+                let client = self.connect().await;
                 let result = client.batch_execute(&format!("SET search_path = bailiwick; {script}")).await;
                 result.map_err(|error| match error.as_db_error() {
                     Some(error) => error.message().to_owned(),
@@ -144,6 +154,26 @@ pub(crate) fn tree_hash(leaves: &[[u8; 32]]) -> [u8; 32] {
 
 pub(crate) fn leaf(bytes: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update([0]).chain_update(bytes).finalize().into()
+}
+
+/// Set in the child that runs a scenario under special conditions: what the parent has made for it.
+const INSIDE: &str = "BAILIWICK_STORE_TEST_INSIDE";
+
+/// What the parent has made, in the child that [`run_inside`] started.
+pub(crate) fn inside() -> Option<OsString> {
+    std::env::var_os(INSIDE)
+}
+
+/// Runs one test again, alone, in a child started by way of `program`.
+pub(crate) fn run_inside(test: &str, given: &OsStr, mut program: Command) {
+    let run = program
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, given)
+        .output()
+        .unwrap();
+    let said = [run.stdout, run.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// Repeatable chance (xorshift64*).
