@@ -1,0 +1,75 @@
+//! How the control plane is, and what stands.
+
+use bailiwick_core::{TenantId, Time};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{SuspensionView, TaskSummary};
+
+/// The control plane at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The version of the program.
+    pub version: String,
+    /// Whose authority this is.
+    #[schema(value_type = String)]
+    pub tenant: TenantId,
+    /// Issuer of task tokens.
+    pub issuer: String,
+    /// Audience of task tokens.
+    pub audience: String,
+    /// `sqlite` or `postgres`.
+    pub backend: String,
+    /// `up`, `failing` or `stopped`.
+    pub store: String,
+    /// The last trouble of the store, also after recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// The authority's time.
+    #[schema(value_type = u64)]
+    pub now: Time,
+    /// Events in the ledger.
+    pub ledger_size: u64,
+    /// The version of the registry.
+    pub epoch: u64,
+    /// Registered agents.
+    pub agents: u64,
+    /// Classified tools.
+    pub tools_classified: u64,
+    /// Tools that wait for a human: proposed or quarantined.
+    pub tools_waiting: u64,
+    /// Registered people and workflows.
+    pub people: u64,
+    /// What is frozen or killed.
+    pub suspensions: Vec<SuspensionView>,
+}
+
+/// What stands anywhere, right now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StandingView {
+    /// Open tasks.
+    pub tasks: u64,
+    /// Live grants in them.
+    pub grants: u64,
+    /// Credentials that may exist in a target system.
+    pub leases: u64,
+    /// When this was looked at.
+    #[schema(value_type = u64)]
+    pub at: Time,
+}
+
+/// What is alive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InventoryView {
+    /// Open tasks that the asker may see.
+    pub tasks: Vec<TaskSummary>,
+    /// What is frozen or killed.
+    pub suspensions: Vec<SuspensionView>,
+}
+
+/// Whether the server lives, or is ready to decide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthView {
+    /// `ok` or `unavailable`.
+    pub status: String,
+}
