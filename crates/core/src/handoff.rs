@@ -7,17 +7,19 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::agent::Agent;
 use crate::capability::{Capability, Delegate};
-use crate::chain::{Act, Step};
+use crate::chain::{Act, Reads, Step};
 use crate::decision::{Scene, refused_at_the_door, why};
 use crate::event::{HandedOff, NewGrant, Ruled, Why};
 use crate::grant::Grant;
 use crate::ids::{AgentId, DecisionId, GrantId};
+use crate::opening::classified;
 use crate::time::Time;
-use crate::tool::Effect;
+use crate::tool::{Effect, Manifest, ToolPattern};
 use crate::value::{Digest, Value};
 use crate::verdict::{Deed, Facts, Verdict};
 
@@ -340,14 +342,23 @@ fn foreseen(scene: Scene<'_>, parent: &Grant, child: &Agent) -> Vec<(Capability,
             continue;
         };
         for ceiling in &child.ceiling {
-            if let Some(capability) =
-                common(mine, right, ceiling).filter(|c| inside_chain(scene, child, c).is_ok())
-            {
-                out.push((capability, place));
-            }
+            let Some(common) = common(mine, right, ceiling) else { continue };
+            out.extend(needed(scene, child, common).into_iter().map(|capability| (capability, place)));
         }
     }
     out
+}
+
+/// With a chain, a pattern becomes the tools that the chain gives to the child, and the reads that are open.
+fn needed(scene: Scene<'_>, child: &Agent, capability: Capability) -> Vec<Capability> {
+    let Some(chain) = &scene.task.opening().chain else { return vec![capability] };
+    let open = |manifest: &Manifest| manifest.effect == Effect::Read && chain.reads == Reads::Open;
+    classified(scene.registry, &capability)
+        .filter(|(tool, manifest)| {
+            capability.delegate.is_some() || open(manifest) || chain.foresees(&child.id, tool)
+        })
+        .map(|(tool, _)| Capability { tool: ToolPattern::exact(tool), ..capability.clone() })
+        .collect()
 }
 
 /// The capability that lies in both the parent's right and the child's ceiling.

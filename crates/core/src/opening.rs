@@ -11,10 +11,10 @@ use crate::agent::Agent;
 use crate::capability::{Capability, Delegate};
 use crate::chain::{Act, Chain, Reads};
 use crate::event::Opening;
-use crate::ids::AgentId;
+use crate::ids::{AgentId, ToolId};
 use crate::registry::Registry;
 use crate::time::Time;
-use crate::tool::Effect;
+use crate::tool::{Effect, Manifest, ToolPattern};
 
 /// Why a task cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,47 +98,45 @@ fn under_ceiling(agent: &Agent, asked: &Capability) -> Result<(), BadOpening> {
     bad("task.ceiling", format!("{} may never {what} `{}`: it is above its ceiling", agent.id, asked.tool))
 }
 
-/// The capabilities a root agent needs for a chain, inside its ceiling: what it does itself to use, what
-/// comes after its handoffs to hand on. Nothing else.
+/// The capabilities a root agent needs for a chain, inside its ceiling and tool by tool: what it does itself
+/// to use, what comes after its handoffs to hand on. Nothing else.
 pub fn capabilities_for(registry: &Registry, chain: &Chain, agent: &Agent) -> Vec<Capability> {
     let mut out = Vec::new();
     for ceiling in &agent.ceiling {
-        let mine = chain.steps.iter().filter(|s| s.agent == agent.id).filter_map(|s| call_of(&s.act));
-        let to_use = ceiling.may_use
-            && mine.into_iter().any(|tool| ceiling.tool.contains(tool) || tool.contains(&ceiling.tool));
-        let reads = ceiling.may_use && chain.reads == Reads::Open && only_reads(registry, ceiling);
-        let delegate = ceiling.delegate.as_ref().and_then(|d| below(chain, agent, ceiling, d));
-        if to_use || reads || delegate.is_some() {
-            out.push(Capability { may_use: to_use || reads, delegate, ..ceiling.clone() });
+        let below = ceiling.delegate.as_ref().and_then(|right| below(chain, agent, right));
+        for (tool, manifest) in classified(registry, ceiling) {
+            let open_read = manifest.effect == Effect::Read && chain.reads == Reads::Open;
+            let may_use = ceiling.may_use && (open_read || chain.foresees(&agent.id, tool));
+            let delegate =
+                below.clone().filter(|right| open_read || right.to.iter().any(|to| needs(chain, to, tool)));
+            if may_use || delegate.is_some() {
+                out.push(Capability { tool: ToolPattern::exact(tool), may_use, delegate, ..ceiling.clone() });
+            }
         }
     }
     out
 }
 
-fn call_of(act: &Act) -> Option<&crate::tool::ToolPattern> {
-    if let Act::Call { tool, .. } = act { Some(tool) } else { None }
-}
-
-/// Whether everything classified that the pattern means is a read, and there is something.
-fn only_reads(registry: &Registry, capability: &Capability) -> bool {
-    let mut effects = registry
+/// The classified tools that a capability means.
+pub(crate) fn classified<'a>(
+    registry: &'a Registry,
+    capability: &'a Capability,
+) -> impl Iterator<Item = (&'a ToolId, &'a Manifest)> {
+    registry
         .tools()
         .filter(|(id, _)| capability.tool.admits(id))
-        .filter_map(|(_, t)| t.manifest.as_ref())
-        .map(|m| m.effect)
-        .peekable();
-    effects.peek().is_some() && effects.all(|e| e == Effect::Read)
+        .filter_map(|(id, tool)| tool.manifest.as_ref().map(|manifest| (id, manifest)))
 }
 
-/// The right to hand a capability on that the chain's later agents need, if any of them needs it.
-fn below(chain: &Chain, agent: &Agent, ceiling: &Capability, right: &Delegate) -> Option<Delegate> {
-    let reachable = reachable(chain, &agent.id);
-    let needed = chain.steps.iter().any(|s| {
-        reachable.contains(&s.agent)
-            && call_of(&s.act).is_some_and(|t| ceiling.tool.contains(t) || t.contains(&ceiling.tool))
-    });
-    let to: BTreeSet<AgentId> = right.to.intersection(&reachable).cloned().collect();
-    (needed && !to.is_empty()).then_some(Delegate { to, depth: right.depth })
+/// Whether an agent, or one that it may reach by handoffs, has a step for a tool.
+fn needs(chain: &Chain, agent: &AgentId, tool: &ToolId) -> bool {
+    chain.foresees(agent, tool) || reachable(chain, agent).iter().any(|further| chain.foresees(further, tool))
+}
+
+/// The right to hand on, cut down to those that the chain's handoffs lead to.
+fn below(chain: &Chain, agent: &Agent, right: &Delegate) -> Option<Delegate> {
+    let to: BTreeSet<AgentId> = right.to.intersection(&reachable(chain, &agent.id)).cloned().collect();
+    (!to.is_empty()).then_some(Delegate { to, depth: right.depth })
 }
 
 /// Agents that handoff steps lead to from this one.

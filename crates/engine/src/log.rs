@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bailiwick_core::approval::Vote;
 use bailiwick_core::decision::Scene;
-use bailiwick_core::event::{Recorded, TaskEvent};
+use bailiwick_core::event::{Recorded, Ruled, TaskEvent};
 use bailiwick_core::registry::{Registry, RegistryEvent};
 use bailiwick_core::task::Task;
 use bailiwick_core::{TaskId, TenantId, Time, Timekeeper};
@@ -339,9 +340,13 @@ impl Engine {
                     if let Some(asked) = &decided.asked {
                         put("waiting", asked.approval.as_str(), Some(id.as_str()));
                     }
-                    if let Some(used) = &decided.approval {
+                    if let Some(used) = decided.approval.as_ref().filter(|_| decided.outcome == Ruled::Allow)
+                    {
                         put("waiting", used.as_str(), None);
                     }
+                }
+                TaskEvent::Voted { approval, vote: Vote::Deny { .. }, .. } => {
+                    put("waiting", approval.as_str(), None)
                 }
                 _ => {}
             }
