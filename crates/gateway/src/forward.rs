@@ -22,12 +22,12 @@ pub async fn forward(
     if now() > allowed.until() {
         return Err(CallError::Unavailable("the decision was too old to act on; call again".to_owned()));
     }
-    let seen = seen.ok_or(CallError::NotOffered)?;
+    let Some(seen) = seen else { return Err(upstreams.unseen(allowed.tool())) };
     upstreams.call(allowed.tool(), allowed.args(), seen).await
 }
 
 /// The wall clock; one that stands before 1970 reads as the end of time, so that nothing may start.
-fn now() -> Time {
+pub(crate) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(Time(u64::MAX), |d| Time(u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
 }

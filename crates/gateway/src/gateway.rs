@@ -1,12 +1,14 @@
 //! The enforcement point as a whole: who is let in, who decides, and the tool servers behind.
 
 use crate::door::Door;
+use crate::listen::STREAMS_MAX;
 use crate::pending::PendingActs;
 use crate::session::Sessions;
 use crate::upstream::{BadUpstream, Observer, UpstreamSpec, Upstreams};
 use bailiwick_api::DecisionPoint;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What an operator sets.
 #[derive(Debug, Clone)]
@@ -70,6 +72,8 @@ pub struct Gateway<P, D> {
     pub(crate) sessions: Sessions,
     pub(crate) pending: PendingActs,
     pub(crate) config: GatewayConfig,
+    /// Room for streams of notifications.
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 impl<P: DecisionPoint, D: Door> Gateway<P, D> {
@@ -85,7 +89,8 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
     ) -> Result<Arc<Self>, BadUpstream> {
         let upstreams = Upstreams::start(upstreams, observer(point.clone()))?;
         let (sessions, pending) = (Sessions::default(), PendingActs::default());
-        Ok(Arc::new(Gateway { point, door, upstreams, sessions, pending, config }))
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Ok(Arc::new(Gateway { point, door, upstreams, sessions, pending, config, streams }))
     }
 
     /// The tool servers, for inventory.

@@ -2,14 +2,16 @@
 //!
 //! In this order, each refusal before the next cost: host and origin, form of the request, the caller's
 //! proof, the body (at most 1 MiB, in time), the message, the generation it speaks and the headers that
-//! must agree with it. Answers are single JSON objects; nothing is streamed, so nothing can be resumed by
-//! somebody else.
+//! must agree with it. Answers are single JSON objects; only the news that a list changed is streamed, and no
+//! stream can be resumed, by anybody.
+#![expect(clippy::result_large_err, reason = "a refusal is the response itself, made at most once a request")]
 
 use crate::answer::Answer;
 use crate::door::{Door, Knock, Refused};
 use crate::envelope::{self, BadMessage, Message, Request, RpcId, codes};
 use crate::gateway::{Gateway, GatewayConfig};
 use crate::headers::{self, PROTOCOL_VERSION, SESSION};
+use crate::listen::listen;
 use crate::mcp::{self, Context};
 use crate::session::Session;
 use crate::version::{self, MODERN};
@@ -130,6 +132,9 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
     ) -> Result<Response, Response> {
         if is_modern(&parts) || request.meta(version::META_VERSION).is_some() {
             check_modern(&parts, &request)?;
+            if request.method == "subscriptions/listen" {
+                return Ok(listen(self, caller, &request));
+            }
             return Ok(self.run_request(only, parts, caller, request, None).await);
         }
         check_legacy(&parts, &request)?;
@@ -172,7 +177,7 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
         })?;
         let result = Value::from([
             ("protocolVersion", Value::from(agreed)),
-            ("capabilities", mcp::capabilities()),
+            ("capabilities", mcp::capabilities(false)),
             ("serverInfo", version::implementation()),
             ("instructions", Value::from(mcp::INSTRUCTIONS)),
         ]);

@@ -8,17 +8,19 @@
 //! `DecisionPoint::report` → the agent.
 //!
 //! It speaks MCP 2026-07-28 (stateless) and 2025-11-25 (sessions) to both sides, and translates between
-//! them. The JSON-RPC code is our own ([`envelope`]): one strict parse, one way to print.
+//! them; clients that cannot prove possession of a key talk to it through [`connect`](mod@connect). The JSON-RPC code is our own ([`envelope`]): one strict parse, one way to print.
 #![warn(missing_docs)]
 
 pub mod answer;
 mod builtin;
+pub mod connect;
 pub mod door;
 pub mod envelope;
 pub mod forward;
 pub mod gateway;
 pub mod headers;
 pub mod http;
+mod listen;
 mod mcp;
 pub mod names;
 mod pending;
@@ -30,6 +32,7 @@ pub mod version;
 #[cfg(test)]
 mod testing;
 
+pub use connect::{ConnectConfig, ConnectError, Proof, Prover, connect};
 pub use door::{Challenge, Door, Knock, Refused, TokenDoor};
 pub use gateway::{Gateway, GatewayConfig};
 pub use http::router;

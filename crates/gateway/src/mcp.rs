@@ -320,9 +320,11 @@ fn unreadable() -> PointError {
     }
 }
 
-/// The capabilities of a gateway: tools, and nothing else.
-pub(crate) fn capabilities() -> Value {
-    Value::from([("tools", Value::empty())])
+/// The capabilities of a gateway: tools, and nothing else. Only the stateless generation has a stream to say
+/// on that they changed.
+pub(crate) fn capabilities(listens: bool) -> Value {
+    let tools = if listens { Value::from([("listChanged", Value::from(true))]) } else { Value::empty() };
+    Value::from([("tools", tools)])
 }
 
 /// Words for the model about where it is.
@@ -333,7 +335,7 @@ again with exactly the same arguments.";
 fn discovered() -> Value {
     let result = Value::from([
         ("supportedVersions", version::served()),
-        ("capabilities", capabilities()),
+        ("capabilities", capabilities(true)),
         ("instructions", Value::from(INSTRUCTIONS)),
     ]);
     cacheable(result, true, 3_600_000)

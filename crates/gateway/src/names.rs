@@ -99,9 +99,7 @@ mod tests {
 
     #[test]
     fn a_name_no_tool_has_leads_nowhere() {
-        for name in
-            ["", "cloud", "cloud__", "__x", "Cloud__x", "a___x", "a__b-_z", "a__b c", "a__b\u{e9}"]
-        {
+        for name in ["", "cloud", "cloud__", "__x", "Cloud__x", "a___x", "a__b-_z", "a__b c", "a__b\u{e9}"] {
             assert_eq!(tool_of(name, None), None, "{name}");
         }
         assert_eq!(wire_name(&tool("a_.x"), None), None, "would collide with `a._x`");

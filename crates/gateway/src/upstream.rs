@@ -13,6 +13,7 @@ mod sse;
 mod stdio;
 
 pub use catalogue::{Catalogue, Live};
+pub(crate) use stdio::{Line, next_line};
 
 use crate::envelope::Body;
 use crate::names::BUILT_IN;
@@ -204,6 +205,7 @@ pub type Observer = Arc<
 /// All tool servers of one gateway. Dropping it ends them.
 pub struct Upstreams {
     systems: BTreeMap<SystemId, Upstream>,
+    changes: watch::Sender<u64>,
     _stop: watch::Sender<()>,
 }
 
@@ -217,6 +219,7 @@ impl Upstreams {
     /// are up; calls wait for them briefly.
     pub fn start(specs: Vec<UpstreamSpec>, observer: Observer) -> Result<Self, BadUpstream> {
         let (stop, stopped) = watch::channel(());
+        let changes = watch::channel(0).0;
         let mut openers = Vec::new();
         for spec in specs {
             let opener = check(&spec)?;
@@ -234,20 +237,32 @@ impl Upstreams {
             let (publish, ready) = watch::channel(None);
             let call_timeout = Duration::from_millis(spec.call_timeout_ms);
             systems.insert(spec.system.clone(), Upstream { ready, call_timeout });
-            let supervisor = Supervisor { spec, opener, publish, observer: observer.clone(), untold: None };
+            let supervisor = Supervisor {
+                spec,
+                opener,
+                publish,
+                observer: observer.clone(),
+                changes: changes.clone(),
+                untold: None,
+            };
             tokio::spawn(supervisor.run(stopped.clone()));
         }
-        Ok(Upstreams { systems, _stop: stop })
+        Ok(Upstreams { systems, changes, _stop: stop })
     }
 
     /// No tool servers at all.
     pub fn none() -> Self {
-        Upstreams { systems: BTreeMap::new(), _stop: watch::channel(()).0 }
+        Upstreams { systems: BTreeMap::new(), changes: watch::channel(0).0, _stop: watch::channel(()).0 }
     }
 
     /// Whether a system of this name is configured.
     pub fn serves(&self, system: &str) -> bool {
         SystemId::parse(system).is_ok_and(|system| self.systems.contains_key(&system))
+    }
+
+    /// Rises whenever the control plane has taken a changed list of some system.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The names of the systems.
@@ -266,6 +281,15 @@ impl Upstreams {
     pub fn catalogue(&self, system: &str) -> Option<Arc<Catalogue>> {
         let upstream = self.systems.get(&SystemId::parse(system).ok()?)?;
         upstream.ready.borrow().as_ref().map(|session| session.catalogue())
+    }
+
+    /// Why a tool has no definition now.
+    pub(crate) fn unseen(&self, tool: &ToolId) -> CallError {
+        match self.find(tool.system()) {
+            Err(error) => error,
+            Ok(upstream) if upstream.ready.borrow().is_none() => down(),
+            Ok(_) => CallError::NotOffered,
+        }
     }
 
     /// Calls a tool with arguments that were decided, if its definition is still the one that was `seen` at
@@ -297,10 +321,13 @@ impl Upstreams {
         if let Some(session) = ready.borrow().as_ref() {
             return Ok(session.clone());
         }
-        let down = || CallError::Unavailable("it is starting or has died; try again shortly".to_owned());
         let up = timeout(READY_WAIT, ready.wait_for(Option::is_some)).await.map_err(|_| down())?;
         up.map_err(|_| down())?.clone().ok_or_else(down)
     }
+}
+
+fn down() -> CallError {
+    CallError::Unavailable("it is starting or has died; try again shortly".to_owned())
 }
 
 enum Opener {
@@ -337,6 +364,7 @@ struct Supervisor {
     opener: Opener,
     publish: watch::Sender<Option<Arc<Session>>>,
     observer: Observer,
+    changes: watch::Sender<u64>,
     /// Definitions the observer has not taken yet.
     untold: Option<Vec<Value>>,
 }
@@ -409,9 +437,12 @@ impl Supervisor {
 
     async fn tell(&mut self) {
         let Some(definitions) = self.untold.take() else { return };
-        if let Err(why) = (self.observer)(self.spec.system.clone(), definitions.clone()).await {
-            tracing::warn!(system = %self.spec.system, error = %why, "the control plane did not take the tool list; it is sent again");
-            self.untold = Some(definitions);
+        match (self.observer)(self.spec.system.clone(), definitions.clone()).await {
+            Ok(()) => self.changes.send_modify(|n| *n = n.wrapping_add(1)),
+            Err(why) => {
+                tracing::warn!(system = %self.spec.system, error = %why, "the control plane did not take the tool list; it is sent again");
+                self.untold = Some(definitions);
+            }
         }
     }
 }
