@@ -1,1 +1,26 @@
 //! Cedar policies: schema, entities, evaluation, validation and their tests.
+//!
+//! [`compile`] turns texts and a generated schema into a [`CompiledSet`], which judges facts through the core's
+//! `Policy` trait. Cedar decides whether a rule applies; this crate decides what that means: errors deny, `@ask`
+//! asks, nothing permits by default. It reads no clock and no file.
+
+mod errors;
+mod index;
+mod request;
+mod rule;
+mod schema;
+mod set;
+mod source;
+
+pub use errors::{PolicyError, PolicyErrors};
+pub use rule::{
+    ASK_TTL_MS_DEFAULT, ASK_TTL_MS_MAX, ASK_TTL_MS_MIN, Ask, QUORUM_MAX, REASON_BYTES_MAX, Rule, RuleEffect,
+};
+pub use schema::{DESTRUCTIVE, HANDOFF, SchemaInputs, WRITE, check_manifest};
+pub use set::{CompiledSet, NO_PERMIT, Unusable, compile};
+pub use source::{
+    NESTING_MAX, POLICIES_MAX, POLICY_BYTES_MAX, Source, TEXT_BYTES_MAX, pack, unpack, version,
+};
+
+#[cfg(test)]
+mod judging;
