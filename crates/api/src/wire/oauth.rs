@@ -82,3 +82,36 @@ pub struct Introspection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
 }
+
+/// What a form to the token endpoints may carry, each member at most once. Others are ignored (RFC 6749
+/// section 3.2).
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TokenForm {
+    /// `client_credentials` or `urn:ietf:params:oauth:grant-type:token-exchange`.
+    pub grant_type: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`.
+    pub client_assertion_type: Option<String>,
+    /// The agent's assertion (RFC 7523), signed with its registered key.
+    pub client_assertion: Option<String>,
+    /// With token exchange: the agent's assertion, if it is not the client assertion.
+    pub subject_token: Option<String>,
+    /// With token exchange: `urn:ietf:params:oauth:token-type:jwt`.
+    pub subject_token_type: Option<String>,
+    /// With token exchange: `urn:ietf:params:oauth:token-type:access_token`, or absent.
+    pub requested_token_type: Option<String>,
+    /// The grant the token shall carry.
+    pub grant: Option<String>,
+    /// Or the task: the newest live grant of the agent in it.
+    pub task: Option<String>,
+    /// For whom the token is; if given, it must be the audience of task tokens.
+    pub audience: Option<String>,
+    /// As `audience` (RFC 8707).
+    pub resource: Option<String>,
+    /// The client; if given, it must be the agent's SPIFFE ID.
+    pub client_id: Option<String>,
+    /// For introspection: the token asked about.
+    pub token: Option<String>,
+    /// For introspection: ignored.
+    pub token_type_hint: Option<String>,
+}
