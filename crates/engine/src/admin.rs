@@ -240,7 +240,7 @@ pub(crate) fn compile_or_deny(registry: &Registry) -> Result<SharedPolicy, Engin
 /// Policies that can be shared by all callers.
 pub(crate) type SharedPolicy = Arc<dyn Policy + Send + Sync>;
 
-fn sources(registry: &Registry) -> Vec<Source> {
+pub(crate) fn sources(registry: &Registry) -> Vec<Source> {
     match registry.policy() {
         Some((_, text)) => bailiwick_policy::unpack(text),
         None => vec![Source::new(

@@ -15,6 +15,7 @@ mod clock;
 mod decide;
 mod end;
 mod error;
+mod front;
 mod hand_off;
 mod ledger;
 mod log;

@@ -182,7 +182,14 @@ impl Engine {
             }
             let append =
                 Append { stream: stream.clone(), expect, guards: vec![], events: encoded, views: vec![] };
-            match self.inner.store.append_at(append).await {
+            let ending = events
+                .iter()
+                .all(|e| matches!(e, RegistryEvent::Suspended { .. } | RegistryEvent::AgentRetired { .. }));
+            let appended = match ending {
+                true => self.inner.store.append_ending(append).await,
+                false => self.inner.store.append_at(append).await,
+            };
+            match appended {
                 Ok(_) => return self.catch_up().await,
                 Err(AppendError::Conflict { .. }) => {
                     self.catch_up().await?;
@@ -316,6 +323,10 @@ impl Engine {
             events: encoded,
             stream,
         };
+        // What only takes authority away must go through even when the disk is full.
+        if events.iter().all(only_takes_away) {
+            return self.inner.store.append_ending(append).await.map(|_| ());
+        }
         self.inner.store.append_at(append).await.map(|_| ())
     }
 
@@ -353,6 +364,11 @@ impl Engine {
         }
         views
     }
+}
+
+/// Ends, revocations and freezes.
+fn only_takes_away(event: &TaskEvent) -> bool {
+    matches!(event, TaskEvent::Ended { .. } | TaskEvent::GrantRevoked { .. } | TaskEvent::Frozen { .. })
 }
 
 fn contended() -> EngineError {

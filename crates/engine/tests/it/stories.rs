@@ -414,3 +414,105 @@ async fn the_exported_record_verifies_and_one_changed_byte_does_not() {
     std::fs::write(&file, bytes).unwrap();
     assert!(bailiwick_audit::verify_bundle(&bundle, None).is_err());
 }
+
+// proves: INV6, D6, A71
+#[tokio::test]
+async fn a_store_that_is_gone_means_no() {
+    let world = with_policy().await;
+    let task = world.open().await;
+    let support = world.caller(&task.task, &task.grant, "support");
+    allowed(world.call(&support, "tickets.get", r#"{"id":4711}"#).await);
+    world.engine.store().close().await;
+    let call = Call {
+        tool: tool("tickets.get"),
+        args: json(r#"{"id":4711}"#),
+        definition: None,
+        approval: None,
+        says: None,
+    };
+    let error = world.engine.decide(&support, call).await.unwrap_err();
+    assert_eq!(error.kind, bailiwick_engine::Kind::Unavailable, "{error:?}");
+    let ask = HandoffAsk {
+        to: agent("remediator"),
+        capabilities: vec![],
+        ttl_ms: None,
+        depth: 0,
+        payload: json("{}"),
+    };
+    assert!(world.engine.hand_off(&support, ask).await.is_err());
+    let token = TokenAsk {
+        agent: agent("support"),
+        instance: instance("support"),
+        grant: task.grant.clone(),
+        proof: None,
+    };
+    assert!(world.engine.issue_token(&token).await.is_err());
+}
+
+// proves: D2, D6, A74
+#[tokio::test]
+async fn policies_that_do_not_compile_never_become_active() {
+    let world = with_policy().await;
+    let before = world.engine.registry().policy().map(|(version, _)| version);
+    for broken in [
+        "permit (",
+        r#"permit (principal, action, resource);"#,
+        r#"@id("x") forbid (principal, action, resource) when { resource.nothing == 1 };"#,
+    ] {
+        let error = world
+            .engine
+            .set_policy(&person("root"), &[("p.cedar".to_owned(), broken.to_owned())])
+            .await
+            .unwrap_err();
+        assert_eq!(error.code, "policy.invalid", "{broken}");
+    }
+    assert_eq!(world.engine.registry().policy().map(|(version, _)| version), before);
+    let task = world.open().await;
+    let support = world.caller(&task.task, &task.grant, "support");
+    allowed(world.call(&support, "tickets.get", r#"{"id":4711}"#).await);
+    world.engine.set_policy(&person("root"), &[]).await.unwrap();
+    assert_eq!(
+        denied(world.call(&support, "tickets.get", r#"{"id":4711}"#).await).rule,
+        "no-permit",
+        "no rules allow nothing"
+    );
+}
+
+// proves: R4
+#[tokio::test]
+async fn a_changed_policy_bites_on_what_is_already_running() {
+    let world = with_policy().await;
+    let task = world.open().await;
+    let remediator = world.hand_to_remediator(&task).await;
+    allowed(world.call(&remediator, "cloud.restart", r#"{"name":"web-3"}"#).await);
+    let strict = r#"@id("all") permit (principal, action, resource);
+        @id("no-restarts") @reason("Change freeze.") forbid (principal, action == Action::"cloud.restart", resource);"#;
+    world.engine.set_policy(&person("root"), &[("p.cedar".to_owned(), strict.to_owned())]).await.unwrap();
+    let refused = denied(world.call(&remediator, "cloud.restart", r#"{"name":"web-3"}"#).await);
+    assert_eq!(
+        (refused.step, refused.rule.as_str(), refused.reason.as_str()),
+        (8, "no-restarts", "Change freeze.")
+    );
+}
+
+// proves: R4, I4
+#[tokio::test]
+async fn an_agent_that_loses_its_key_or_its_name_stops_at_once() {
+    let world = with_policy().await;
+    let task = world.open().await;
+    let support = world.caller(&task.task, &task.grant, "support");
+    let mut record = world.engine.registry().agent(&agent("support")).unwrap().clone();
+    record.keys = [instance("another")].into();
+    world.engine.set_agent(&person("root"), record).await.unwrap();
+    assert_eq!(denied(world.call(&support, "tickets.get", r#"{"id":4711}"#).await).code, "caller.key");
+    world.engine.retire_agent(&person("root"), &agent("support"), "replaced").await.unwrap();
+    assert_eq!(world.engine.standing().await.unwrap().tasks, 0);
+    let again = bailiwick_core::agent::Agent {
+        id: agent("support"),
+        owner: person("root"),
+        class: "worker".parse().unwrap(),
+        ceiling: vec![],
+        keys: Default::default(),
+    };
+    assert_eq!(world.engine.set_agent(&person("root"), again).await.unwrap_err().code, "agent.retired");
+}
