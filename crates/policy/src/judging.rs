@@ -660,14 +660,20 @@ fn any_act() -> impl Strategy<Value = Act> {
         })
 }
 
-/// Names the rules and drops those that are refused on their own (an `@ask` on a handoff, an impossible head).
+/// Names the rules and drops those that are refused (an `@ask` on a handoff, an impossible head).
 fn named(rules: &[String]) -> Vec<String> {
-    let named = rules.iter().enumerate().map(|(n, rule)| format!("@id(\"r{n:02}\") {rule}"));
-    named.filter(|rule| compile(&[Source::new("t.cedar", &**rule)], &inputs()).is_ok()).collect()
+    let mut named: Vec<String> =
+        rules.iter().enumerate().map(|(n, rule)| format!("@id(\"r{n:02}\") {rule}")).collect();
+    while let Err(errors) = compile(&[Source::new("t.cedar", named.join("\n"))], &inputs()) {
+        let bad: BTreeSet<String> =
+            errors.0.into_iter().map(|e| e.policy.expect("every rule has a name")).collect();
+        named.retain(|rule| !bad.iter().any(|id| rule.contains(&format!("\"{id}\""))));
+    }
+    named
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     // proves: INV5, INV6, D2
     #[test]

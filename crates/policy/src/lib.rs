@@ -19,7 +19,7 @@ pub use rule::{
 pub use schema::{DESTRUCTIVE, HANDOFF, SchemaInputs, WRITE, check_manifest};
 pub use set::{CompiledSet, NO_PERMIT, Unusable, compile};
 pub use source::{
-    NESTING_MAX, POLICIES_MAX, POLICY_BYTES_MAX, Source, TEXT_BYTES_MAX, pack, unpack, version,
+    NESTING_MAX, OPERATORS_MAX, POLICIES_MAX, POLICY_BYTES_MAX, Source, TEXT_BYTES_MAX, pack, unpack, version,
 };
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ use crate::source::{self, POLICIES_MAX, Source};
 pub const NO_PERMIT: &str = "no-permit";
 /// How far an entity's attributes may be followed in a condition: those of the act itself are all there are.
 const DEREF_MAX: u32 = 1;
+/// Stack of the thread that validates.
+const VALIDATION_STACK_BYTES: usize = 64 << 20;
 
 /// A set in one version. Immutable, without interior state; share it behind an `Arc`.
 #[derive(Debug)]
@@ -342,7 +344,9 @@ fn validate(parsed: &Parsed, schema: &str, inputs: &SchemaInputs) -> Result<Vec<
     let set = PolicySet::from_policies(parsed.iter().map(|(_, policy)| policy.clone()))
         .map_err(|e| broken(e.to_string()))?;
     let rules: BTreeMap<&str, &Rule> = parsed.iter().map(|(rule, _)| (rule.id.as_str(), rule)).collect();
-    let result = Validator::new(schema).validate_with_level(&set, ValidationMode::Strict, DEREF_MAX);
+    let result = on_a_deep_stack(|| {
+        Validator::new(schema).validate_with_level(&set, ValidationMode::Strict, DEREF_MAX)
+    })?;
     let place = |id: &PolicyId, code, message: String, help: String| {
         let id = id.to_string();
         let rule = rules.get(id.as_str());
@@ -373,6 +377,15 @@ fn validate(parsed: &Parsed, schema: &str, inputs: &SchemaInputs) -> Result<Vec<
     warnings.extend(strangers(parsed, inputs));
     warnings.sort_by(|a, b| (&a.file, a.line, &a.what).cmp(&(&b.file, b.line, &b.what)));
     Ok(warnings)
+}
+
+/// Cedar's validator passes what it has no stack left to check, so it gets more than the caps let it use.
+fn on_a_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, PolicyErrors> {
+    let gone = |what: &str| broken(format!("validation did not finish: {what}"));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(VALIDATION_STACK_BYTES).spawn_scoped(scope, work);
+        thread.map_err(|e| gone(&e.to_string()))?.join().map_err(|_| gone("it stopped"))
+    })
 }
 
 /// Cedar's help, or the nearest thing that exists.
