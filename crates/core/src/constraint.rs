@@ -166,7 +166,7 @@ impl Constraint {
             (Range(a), Range(b)) => a.contains(b),
             (Prefix(a), Prefix(b)) => b.starts_with(a.as_str()),
             (Prefix(a), Template(b)) => b.first().is_some_and(|piece| piece.starts_with(a.as_str())),
-            (PathUnder(a), PathUnder(b)) => is_under(a, b) || !is_path(b),
+            (PathUnder(a), PathUnder(b)) => is_under(a, folder(b)) || !is_path(folder(b)),
             (Host(a), Host(b)) => host_contains(a, b),
             (Url(a), Url(b)) => a.contains(b),
             (Cidr(a), Cidr(b)) => a.contains(b),
@@ -340,8 +340,13 @@ fn is_path(text: &str) -> bool {
         && (text == "/" || text.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")))
 }
 
-fn is_under(folder: &str, path: &str) -> bool {
-    let folder = if folder.len() > 1 { folder.trim_end_matches('/') } else { folder };
+/// A folder as it is meant: `/srv/` is `/srv`. Whoever compares folders compares this.
+fn folder(text: &str) -> &str {
+    if text.len() > 1 { text.trim_end_matches('/') } else { text }
+}
+
+fn is_under(base: &str, path: &str) -> bool {
+    let folder = folder(base);
     is_path(folder)
         && is_path(path)
         && (folder == "/"
@@ -392,7 +397,7 @@ impl UrlUnder {
     fn contains(&self, other: &UrlUnder) -> bool {
         self.scheme == other.scheme
             && host_contains(&self.host, &other.host)
-            && is_under(&self.path, &other.path)
+            && is_under(&self.path, folder(&other.path))
     }
 }
 
@@ -486,6 +491,7 @@ pub fn samples() -> Vec<Constraint> {
         Constraint::Prefix("/srv".to_owned()),
         Constraint::PathUnder("/srv".to_owned()),
         Constraint::PathUnder("/srv/a".to_owned()),
+        Constraint::PathUnder("/etc/".to_owned()),
         Constraint::Host("*.example.org".to_owned()),
         Constraint::Host("a.example.org".to_owned()),
         Constraint::Url(UrlUnder { scheme: https(), host: "*.example.org".to_owned(), path: root_path() }),
@@ -609,6 +615,15 @@ mod tests {
         assert!(Cidr::parse("10.0.0.0/33").is_none());
     }
 
+    // proves: INV1, A01, A02
+    #[test]
+    fn a_folder_written_with_a_slash_at_its_end_is_the_same_folder() {
+        let under = |path: &str| Constraint::PathUnder(path.to_owned());
+        assert!(!under("/srv").contains(&under("/etc/")), "`/etc/` was once taken for nothing at all");
+        assert!(!under("/srv").meet(&under("/etc/")).admits(&Value::from("/etc/passwd")));
+        assert!(under("/srv").contains(&under("/srv/a/")) && under("/srv/").contains(&under("/srv")));
+    }
+
     #[test]
     fn a_template_with_many_holes_is_judged_in_polynomial_time() {
         let pieces: Vec<String> = core::iter::repeat_n("a".to_owned(), 24).collect();
@@ -632,6 +647,7 @@ mod tests {
             "/srv/a",
             "/srv/a/b",
             "/srvx",
+            "/etc/a",
             "a.example.org",
             "b.example.org",
             "https://example.org/a",
