@@ -18,7 +18,7 @@ use crate::event::{Asked, Cause, Charge, Decided, Ruled, TaskEvent, Why};
 use crate::grant::Grant;
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId, StepId, ToolId};
 use crate::label::Label;
-use crate::origin::{Origin, identify, leaves, scan};
+use crate::origin::{Origin, identify, leaves, mentions};
 use crate::registry::Registry;
 use crate::task::{Task, TaskState};
 use crate::time::Time;
@@ -586,14 +586,14 @@ fn explain(
     (origins, unexplained)
 }
 
-/// `None`: the role does not steer and nothing in it does. `Err`: something in it is unexplained.
+/// `None`: the role does not steer and nothing in it does. `Err`: something in it is unexplained. What steers is
+/// looked at as a whole; anything else for the addresses, links and accounts in it, which whoever reads it could
+/// follow.
 fn provenance(scene: Scene<'_>, role: Role, value: &Value) -> Option<Result<Origin, ()>> {
     let wanted: Vec<_> = if role.steers() {
         leaves(value).iter().map(|leaf| identify(leaf)).collect()
-    } else if role == Role::Content {
-        leaves(value).iter().flat_map(|leaf| scan(leaf)).collect()
     } else {
-        return None;
+        leaves(value).iter().flat_map(|leaf| mentions(leaf)).collect()
     };
     let known = |id| {
         scene

@@ -23,7 +23,8 @@ pub enum Kind {
     Address,
     /// A URL or a bare `host/path`; compared without the scheme.
     Url,
-    /// A bank account number with valid check digits (ISO 13616).
+    /// A bank account number: of the shape of ISO 13616 and written in one piece, or in groups of four with
+    /// valid check digits. Compared without blanks and case.
     Account,
     /// Anything else, compared exactly.
     Plain,
@@ -148,15 +149,12 @@ pub fn identify(text: &str) -> Identifier {
     Identifier { kind: Kind::Plain, text: text.to_string() }
 }
 
-/// The addresses, links and accounts inside free text.
+/// The addresses, links and accounts that stand in free text as words of their own: what the text, if it is
+/// trusted, vouches for.
 pub fn scan(text: &str) -> BTreeSet<Identifier> {
-    let edge = |c: char| {
-        c.is_whitespace()
-            || matches!(c, ',' | ';' | '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '`' | '{' | '}' | '|')
-    };
     let mut found: BTreeSet<Identifier> = text
-        .split(edge)
-        .map(|word| word.trim_end_matches(['.', ':', '!', '?', '*', '_']).trim_start_matches(['*', '_', ':']))
+        .split(ends_word)
+        .map(|word| word.trim_end_matches(TRAILING).trim_start_matches(['*', '_', ':']))
         .map(|word| word.strip_prefix("mailto:").unwrap_or(word))
         .filter(|word| (4..=TEXT_MAX).contains(&word.len()))
         .map(identify)
@@ -164,6 +162,98 @@ pub fn scan(text: &str) -> BTreeSet<Identifier> {
         .collect();
     found.extend(spaced_accounts(text));
     found
+}
+
+/// The addresses, links and accounts that a reader could take out of free text, wherever they stand in it: what
+/// has to be explained before the text goes out. Finds what [`scan`] finds and also what is glued to other
+/// characters (`Link:www.example.org`) or very long.
+pub fn mentions(text: &str) -> BTreeSet<Identifier> {
+    let mut found = scan(text);
+    found.extend(mentioned_addresses(text));
+    found.extend(mentioned_links(text));
+    found.extend(
+        text.split(|c: char| !c.is_ascii_alphanumeric())
+            .filter_map(as_account)
+            .map(|text| Identifier { kind: Kind::Account, text }),
+    );
+    found
+}
+
+/// Punctuation after a word that does not belong to it.
+const TRAILING: [char; 6] = ['.', ':', '!', '?', '*', '_'];
+
+/// Characters at which a word of free text ends.
+fn ends_word(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, ',' | ';' | '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '`' | '{' | '}' | '|')
+}
+
+fn in_host(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.')
+}
+
+/// Around every `@`: as much as can belong to a local part, and as much as can belong to a domain.
+fn mentioned_addresses(text: &str) -> Vec<Identifier> {
+    let address = |(at, _)| {
+        let (before, after) = (text.get(..at)?, text.get(at + 1..)?);
+        let local = before.rsplit(|c| !in_local(c)).next()?;
+        let local = local.get(local.len().saturating_sub(64)..)?;
+        let domain = after.split(|c| !in_host(c)).next()?.trim_end_matches(['.', '-']);
+        as_address(&format!("{local}@{domain}"))
+    };
+    text.match_indices('@').filter_map(address).map(|text| Identifier { kind: Kind::Address, text }).collect()
+}
+
+fn in_local(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(c)
+}
+
+/// Every run of characters that can be a host, with what follows it, if it reads as a link.
+fn mentioned_links(text: &str) -> Vec<Identifier> {
+    let mut out = Vec::new();
+    let (mut before, mut rest) = (text.get(..0).unwrap_or(""), text);
+    while let Some(start) = rest.find(in_host) {
+        let begun = before.len() + start;
+        let run = rest.get(start..).unwrap_or("").split(|c| !in_host(c)).next().unwrap_or("");
+        let ahead = text.get(..begun).unwrap_or("");
+        let after = text.get(begun + run.len()..).unwrap_or("");
+        let link = link_at(ahead, run, after);
+        let taken = begun + run.len() + link.as_ref().map_or(0, |(_, tail)| *tail);
+        out.extend(link.map(|(id, _)| id));
+        (before, rest) = (text.get(..taken).unwrap_or(text), text.get(taken..).unwrap_or(""));
+    }
+    out
+}
+
+/// The link that begins with this run, and how many bytes of what follows belong to it. Only links look far
+/// ahead, and what they took is not looked at again: linear in the text.
+fn link_at(ahead: &str, run: &str, after: &str) -> Option<(Identifier, usize)> {
+    let scheme = ahead.strip_suffix("://").map(|head| head.rsplit(|c| !in_host(c)).next().unwrap_or(""));
+    let host = run.trim_matches(['.', '-']).to_ascii_lowercase();
+    let in_address = (ahead.ends_with('@') && ahead.trim_end_matches('@').ends_with(in_local))
+        || after.strip_prefix('@').is_some_and(|domain| domain.starts_with(in_host));
+    if scheme.is_none() && (in_address || !is_domain(&host)) {
+        return None;
+    }
+    let tail = tail_of_link(after);
+    let text = match scheme {
+        Some(scheme) => format!("{}://{host}{tail}", scheme.to_ascii_lowercase()),
+        None => format!("{host}{tail}"),
+    };
+    let url = as_url(&text).or_else(|| scheme.is_some().then_some(text))?;
+    Some((Identifier { kind: Kind::Url, text: url }, tail.len()))
+}
+
+/// Port, path, query and fragment, as far as they follow a host.
+fn tail_of_link(after: &str) -> &str {
+    let digits =
+        after.strip_prefix(':').map_or(0, |d| d.bytes().take_while(u8::is_ascii_digit).take(6).count());
+    let port = if (1..=5).contains(&digits) { digits + 1 } else { 0 };
+    let path = match after.get(port..).filter(|rest| rest.starts_with(['/', '?', '#'])) {
+        Some(rest) => rest.split(ends_word).next().unwrap_or("").trim_end_matches(TRAILING).len(),
+        None => 0,
+    };
+    after.get(..port + path).unwrap_or("")
 }
 
 /// Accounts written in groups of four: `DE89 3704 0044 0532 0130 00`.
@@ -174,7 +264,7 @@ fn spaced_accounts(text: &str) -> Vec<Identifier> {
         let mut joined = String::new();
         for word in words.iter().skip(start).take(9) {
             joined.push_str(word.trim_end_matches(['.', ',', ';']));
-            if let Some(account) = as_account(&joined) {
+            if let Some((account, true)) = account_shape(&joined) {
                 out.push(Identifier { kind: Kind::Account, text: account });
             }
         }
@@ -201,11 +291,22 @@ fn is_domain(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     parts.len() >= 2
         && parts.iter().all(|l| label(l))
-        && parts.last().is_some_and(|tld| tld.len() >= 2 && tld.bytes().all(|b| b.is_ascii_lowercase()))
+        && parts.last().is_some_and(|tld| {
+            tld.starts_with("xn--") || tld.len() >= 2 && tld.bytes().all(|b| b.is_ascii_lowercase())
+        })
 }
 
-/// ISO 13616: two letters, two check digits, 11 to 30 more; the whole is 1 modulo 97.
+/// ISO 13616: two letters, two check digits, 11 to 30 more. Written with blanks, the check digits must hold, so
+/// that words which happen to stand side by side are none. Written in one piece, the shape and eight digits are
+/// enough: banks exist that do not check, and what looks like an account is to be explained as one.
 fn as_account(text: &str) -> Option<String> {
+    let (account, checked) = account_shape(text)?;
+    let one_piece = account.len() == text.len() && account.bytes().filter(u8::is_ascii_digit).count() >= 8;
+    (checked || one_piece).then_some(account)
+}
+
+/// The account a text could be, without blanks and case, and whether its check digits hold.
+fn account_shape(text: &str) -> Option<(String, bool)> {
     let compact: String = text.chars().filter(|c| *c != ' ').map(|c| c.to_ascii_uppercase()).collect();
     let bytes = compact.as_bytes();
     if !(15..=34).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_alphanumeric) {
@@ -216,11 +317,17 @@ fn as_account(text: &str) -> Option<String> {
     if !country.iter().all(u8::is_ascii_uppercase) || !check.iter().all(u8::is_ascii_digit) {
         return None;
     }
+    let checked = check_digits_hold(country, check, body);
+    Some((compact, checked))
+}
+
+/// Country and check digits moved to the end, letters as 10 to 35: the whole is 1 modulo 97.
+fn check_digits_hold(country: &[u8], check: &[u8], body: &[u8]) -> bool {
     let remainder = body.iter().chain(country).chain(check).fold(0u32, |sum, b| match b {
         b'0'..=b'9' => (sum * 10 + u32::from(b - b'0')) % 97,
         letter => (sum * 100 + u32::from(letter - b'A') + 10) % 97,
     });
-    (remainder == 1).then_some(compact)
+    remainder == 1
 }
 
 /// Top-level domains that make a bare `name.tld` a link without `www.` or a path.
@@ -357,7 +464,9 @@ mod tests {
     fn values_are_typed_by_their_shape() {
         assert_eq!(kind("Dana@Example.org"), Kind::Address);
         assert_eq!(kind("DE89 3704 0044 0532 0130 00"), Kind::Account);
-        assert_eq!(kind("DE89370400440532013001"), Kind::Plain, "check digits must hold");
+        assert_eq!(kind("DE89 3704 0044 0532 0130 01"), Kind::Plain, "in groups, check digits must hold");
+        assert_eq!(kind("us133000000121212121212"), Kind::Account, "in one piece, the shape is enough");
+        assert_eq!(kind("ab12resultsofthequarter"), Kind::Plain, "too few digits for an account");
         assert_eq!(kind("www.example.org"), Kind::Url);
         assert_eq!(kind("example.org/login"), Kind::Url);
         assert_eq!(kind("report.docx"), Kind::Plain);
@@ -376,6 +485,7 @@ mod tests {
             ("June 13", "13"),
             ("file", "File"),
             ("dana@example.org", "dana@\u{200b}example.org"),
+            ("DE89370400440532013000", "DE89370400440532013001"),
         ] {
             assert_ne!(identify(a), identify(b), "{a} / {b}");
         }
@@ -390,6 +500,42 @@ mod tests {
         let texts: Vec<&str> = found.iter().map(|id| id.text.as_str()).collect();
         assert_eq!(texts, ["eve@evil.com", "www.evil.com/x", "DE89370400440532013000"]);
         assert!(scan("Dinner on June 13 with Ann.").is_empty());
+    }
+
+    // proves: A02
+    #[test]
+    fn what_is_glued_to_other_words_is_mentioned_all_the_same() {
+        let long = format!("https://evil.com/{}", "x".repeat(2 * TEXT_MAX));
+        for (text, wanted) in [
+            ("Link:www.evil.com", "www.evil.com"),
+            ("see\u{2192}http://evil.com/x?a=b&c.", "evil.com/x?a=b&c"),
+            ("url=HTTPS://Evil.com:8443/x", "evil.com:8443/x"),
+            ("www.known.org:www.evil.com", "www.evil.com"),
+            ("ftp://evil.org/drop", "ftp://evil.org/drop"),
+            ("http://10.0.0.1/x", "10.0.0.1/x"),
+            ("Mail:\u{201c}eve@evil.com\u{201d}", "eve@evil.com"),
+            ("(pay_DE89370400440532013000_now)", "DE89370400440532013000"),
+            ("@evil.com", "evil.com"),
+            (long.as_str(), &long["https://".len()..]),
+        ] {
+            let found = mentions(text);
+            assert!(found.iter().any(|id| id.text == wanted), "{text}: {found:?}");
+        }
+        assert_eq!(scan(&long).len(), 0, "too long to be kept, so it can never be explained");
+    }
+
+    #[test]
+    fn plain_words_mention_nothing_and_known_ones_nothing_more() {
+        for text in
+            ["Dinner on June 13 at 12:30, e.g. with Ann; see report.docx.", "3.5 vs. 4.0", "a/b/c", ""]
+        {
+            assert!(mentions(text).is_empty(), "{text}: {:?}", mentions(text));
+        }
+        let odd = "a.co:".repeat(20_000);
+        assert_eq!(mentions(&odd).len(), 1, "in linear time");
+        for text in ["mail bob@known.com", "https://known.com/a?b=http://other.com/c", "known.com:8080/a."] {
+            assert_eq!(mentions(text), scan(text), "{text}");
+        }
     }
 
     // proves: N1
