@@ -521,6 +521,29 @@ fn odd_but_valid_policies_are_warned_about() {
     assert!(warning.to_string().contains("Did you mean `remediator`?"), "{warning}");
 }
 
+// proves: D2
+#[test]
+fn an_explanation_names_every_rule_that_was_looked_at_and_what_it_said() {
+    let set = set(TICKET);
+    let mut act = call("cloud.vm.delete", "db-1").by(&["omar"]);
+    act.label = Label::untrusted("tickets.get");
+    let facts = act.facts();
+    let why = set.explain(&facts);
+    assert_eq!(why.verdict, set.evaluate(&facts));
+    assert_eq!(
+        why.to_string(),
+        "remediator calls cloud.vm.delete (delete) on Vm db-1: refused by untrusted-never-destroys: \
+         The call was derived from data a stranger wrote.\n  \
+         forbid untrusted-never-destroys (test.cedar:13): decides\n  \
+         forbid prod-asks (test.cedar:8): applies, lifted by approval\n  \
+         permit remediator-acts (test.cedar:5): applies\n  \
+         1 more speak about other acts"
+    );
+    let broken = Act { manifest: manifest("cloud.vm.melt", Effect::Update), ..act };
+    let why = set.explain(&broken.facts());
+    assert!(matches!(why.verdict, Verdict::Error { .. }) && why.considered.is_empty() && why.others == 4);
+}
+
 // proves: INV6, A75
 #[test]
 fn pathological_texts_are_refused_or_judged_but_never_fatal() {

@@ -4,15 +4,20 @@
 //! `Policy` trait. Cedar decides whether a rule applies; this crate decides what that means: errors deny, `@ask`
 //! asks, nothing permits by default. It reads no clock and no file.
 
+mod defaults;
 mod errors;
+mod explain;
 mod index;
 mod request;
 mod rule;
 mod schema;
 mod set;
 mod source;
+pub mod test;
 
+pub use defaults::defaults;
 pub use errors::{PolicyError, PolicyErrors};
+pub use explain::{Considered, Explanation, Outcome, in_words};
 pub use rule::{
     ASK_TTL_MS_DEFAULT, ASK_TTL_MS_MAX, ASK_TTL_MS_MIN, Ask, QUORUM_MAX, REASON_BYTES_MAX, Rule, RuleEffect,
 };
