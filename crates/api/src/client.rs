@@ -90,7 +90,8 @@ impl People {
     /// [`ClientError::Unusable`] if either cannot be one.
     pub fn new(base: &str, key: impl Into<String>) -> Answered<People> {
         let unusable = |why: String| ClientError::Unusable(why);
-        let base = Url::parse(base).map_err(|e| unusable(format!("`{base}` is not a server's address: {e}")))?;
+        let base =
+            Url::parse(base).map_err(|e| unusable(format!("`{base}` is not a server's address: {e}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(unusable(format!("`{base}` is not an http or https address")));
         }

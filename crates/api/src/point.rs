@@ -4,7 +4,9 @@
 //! [`Allowed`]. It can only come out of [`Answer::allowed`], that is, out of an answer of a decision point,
 //! and a forwarder takes it by value: one decision, one call.
 
-use bailiwick_core::{AgentId, ApprovalId, DecisionId, Digest, GrantId, PrincipalId, TaskId, TenantId, Time, ToolId, Value};
+use bailiwick_core::{
+    AgentId, ApprovalId, DecisionId, Digest, GrantId, PrincipalId, TaskId, TenantId, Time, ToolId, Value,
+};
 use std::future::Future;
 
 /// Who is calling, as proven by a verified token and proof of possession. Only `token` verification and
@@ -296,7 +298,11 @@ pub trait DecisionPoint: Send + Sync + 'static {
     /// Tells the control plane which definitions a system offers now (each an MCP tool object). New ones
     /// are recorded as proposed, changed ones are quarantined; neither can be called until a human has
     /// classified them. Returns nothing: what may be called is `list`'s and `decide`'s to say.
-    fn observe(&self, system: &str, definitions: Vec<Value>) -> impl Future<Output = Result<(), PointError>> + Send;
+    fn observe(
+        &self,
+        system: &str,
+        definitions: Vec<Value>,
+    ) -> impl Future<Output = Result<(), PointError>> + Send;
 
     /// Whether a call that was allowed may still run: false as soon as its task or grant is no longer live.
     /// Enforcement points watch this for calls in flight and cancel them.

@@ -1,6 +1,8 @@
 //! Questions to people.
 
-use bailiwick_core::{AgentId, ApprovalId, DecisionId, Digest, GroupId, PrincipalId, TaskId, Time, ToolId, Value};
+use bailiwick_core::{
+    AgentId, ApprovalId, DecisionId, Digest, GroupId, PrincipalId, TaskId, Time, ToolId, Value,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -1,0 +1,88 @@
+//! How the control plane is, and what stands.
+
+use axum::http::StatusCode;
+use bailiwick_api::wire::{HealthView, InventoryView, StandingView, Status};
+use bailiwick_core::agent::Person;
+use bailiwick_core::tool::Standing;
+use bailiwick_store::HealthState;
+
+use crate::body::Reply;
+use crate::guard::Ask;
+use crate::handle::tasks::may_see_summary;
+use crate::refusal::Refusal;
+use crate::state::ServerState;
+use crate::wire;
+
+pub(crate) async fn status(state: ServerState, _: Person, _: Ask) -> Result<Reply, Refusal> {
+    let engine = &state.engine;
+    let health = engine.store().health();
+    let head = engine.store().head().await.map_err(bailiwick_engine::EngineError::from)?;
+    let (issuer, audience) = engine.token_names();
+    let view = engine.look(|registry| {
+        let classified =
+            registry.tools().filter(|(_, t)| matches!(t.standing, Standing::Classified { .. })).count()
+                as u64;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tenant: engine.tenant().clone(),
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            backend: health.backend.to_owned(),
+            store: store_state(health.state).to_owned(),
+            trouble: health.last_error.as_ref().map(ToString::to_string),
+            now: engine.now(),
+            ledger_size: head.size,
+            epoch: registry.version(),
+            agents: registry.agents().count() as u64,
+            tools_classified: classified,
+            tools_waiting: registry.tools().count() as u64 - classified,
+            people: registry.people().count() as u64,
+            suspensions: wire::suspensions(registry),
+        }
+    });
+    Reply::json(&view)
+}
+
+fn store_state(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Up => "up",
+        HealthState::Failing => "failing",
+        HealthState::Stopped => "stopped",
+    }
+}
+
+pub(crate) async fn standing(state: ServerState, _: Person, _: Ask) -> Result<Reply, Refusal> {
+    let s = state.engine.standing().await?;
+    Reply::json(&StandingView { tasks: s.tasks, grants: s.grants, leases: s.leases, at: s.at })
+}
+
+pub(crate) async fn inventory(state: ServerState, person: Person, _: Ask) -> Result<Reply, Refusal> {
+    let mut tasks = Vec::new();
+    for task in state.engine.inventory().await?.tasks {
+        if may_see_summary(&state.engine, &person, &task).await? {
+            tasks.push(wire::summary(&task));
+        }
+    }
+    let suspensions = state.engine.look(wire::suspensions);
+    Reply::json(&InventoryView { tasks, suspensions })
+}
+
+pub(crate) async fn healthz(_: ServerState, _: Ask) -> Result<Reply, Refusal> {
+    Reply::json(&HealthView { status: "ok".to_owned() })
+}
+
+/// Ready means that a decision could be recorded now.
+pub(crate) async fn readyz(state: ServerState, _: Ask) -> Result<Reply, Refusal> {
+    let up = state.engine.store().health().state == HealthState::Up;
+    let readable = state.engine.store().head().await.is_ok();
+    let (status, word) = if up && readable {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+    };
+    Reply::json_with(status, &HealthView { status: word.to_owned() })
+}
+
+pub(crate) async fn openapi(_: ServerState, _: Ask) -> Result<Reply, Refusal> {
+    Reply::json(&bailiwick_api::routes::openapi())
+}
