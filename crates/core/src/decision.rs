@@ -175,6 +175,8 @@ impl Ruling {
 /// Arguments longer than this (in canonical bytes) are recorded as a hash and a beginning, and cannot be
 /// approved by a person: nobody can be shown them whole.
 pub const RECORDED_MAX: usize = 16_384;
+/// The member of recorded arguments that stands for those too long to be recorded: their hash.
+pub const SHORTENED: &str = "[sha256]";
 /// The code of a call that waits for people who have been asked already.
 pub const PENDING: &str = "approval.pending";
 /// How long after its decision an allowed call may still be started.
@@ -903,7 +905,7 @@ fn recorded(shown: Value) -> Value {
     }
     let beginning: String = text.chars().take(2048).collect();
     Value::from([
-        ("[sha256]", Value::from(shown.digest().to_string())),
+        (SHORTENED, Value::from(shown.digest().to_string())),
         ("[beginning]", Value::from(beginning)),
     ])
 }
@@ -948,6 +950,7 @@ impl<'a> Draft<'a> {
             instance: request.instance.clone(),
             tool: request.tool.clone(),
             args,
+            effect: manifest.map(|m| m.effect),
             outcome: Ruled::Deny,
             why: why(0, "undecided", "none", String::new(), ""),
             chain_step: None,

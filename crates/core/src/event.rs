@@ -16,6 +16,7 @@ use crate::label::Label;
 use crate::lease::LeaseFact;
 use crate::origin::{Identifier, Origin};
 use crate::time::Time;
+use crate::tool::Effect;
 use crate::value::{Digest, Value};
 
 /// One event with its place in its stream, as it is written to the ledger.
@@ -173,6 +174,9 @@ pub struct Decided {
     pub tool: ToolId,
     /// The arguments, secrets blanked.
     pub args: Value,
+    /// What the tool was classified to do at that time; absent for one that nobody had classified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// How it came out.
     pub outcome: Ruled,
     /// Why.

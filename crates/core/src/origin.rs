@@ -118,6 +118,51 @@ impl Explained {
     }
 }
 
+/// What a task's own effects have put into the world. When a result brings it back, it is the task's own words
+/// and no evidence: a value cannot become trusted by being stored and read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    known: BTreeSet<String>,
+    unseen: bool,
+}
+
+impl Written {
+    /// Takes note of the arguments of an effect, in every form in which a result rule could trust them later.
+    /// What was explained before it was written stays explained.
+    pub fn add(&mut self, args: &Value, explained: &Explained) {
+        for leaf in leaves(args).into_iter().chain(keys(args)) {
+            let forms = [Trust::Exact, Trust::Text, Trust::Lines].into_iter().flat_map(|t| trusted(t, &leaf));
+            for id in forms.filter(|id| explained.origin_of(id).is_none()) {
+                self.unseen |= self.known.len() >= KNOWN_MAX;
+                if !self.unseen && id.text.len() <= TEXT_MAX {
+                    self.known.insert(folded(&id.text));
+                }
+            }
+        }
+    }
+    /// Something was written that is not known in full: from now on anything that is read may be it.
+    pub fn add_unseen(&mut self) {
+        self.unseen = true;
+    }
+    /// Whether this may be the task's own words. Case and blanks do not tell them apart, as a system may have
+    /// changed them.
+    pub fn may_be(&self, id: &Identifier) -> bool {
+        self.unseen || self.known.contains(&folded(&id.text))
+    }
+}
+
+fn folded(text: &str) -> String {
+    text.split_whitespace().flat_map(str::chars).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+fn keys(value: &Value) -> Vec<String> {
+    match value {
+        Value::List(items) => items.iter().flat_map(keys).collect(),
+        Value::Map(map) => map.iter().flat_map(|(k, v)| core::iter::once(k.clone()).chain(keys(v))).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// The spellings of all scalar leaves of a value; keys do not count, blanks are left out.
 pub fn leaves(value: &Value) -> Vec<String> {
     let mut out = Vec::new();
@@ -559,6 +604,27 @@ mod tests {
         assert_eq!(harvest(&mail("ann@example.org"), &rules, &own).len(), 1);
         assert!(harvest(&mail("ann@example.org.evil.com"), &rules, &own).is_empty());
         assert!(harvest(&Value::parse(br#"{"body":"ask bob@other.net"}"#).unwrap(), &rules, &own).is_empty());
+    }
+
+    // proves: N1
+    #[test]
+    fn what_was_written_is_known_again_in_every_form_in_which_it_could_come_back() {
+        let mut explained = Explained::default();
+        explained.add(identify("Hotel Adler"), Origin::Intent);
+        let mut written = Written::default();
+        let args = Value::parse(
+            br#"{"street":"GB29 NWBK 6016 1331 9268 19","note":"Hotels: Lakeside View\nask eve@evil.com",
+                "city":"Hotel Adler","more":[{"Cafe Vert":41}]}"#,
+        );
+        written.add(&args.unwrap(), &explained);
+        for back in ["GB29NWBK60161331926819", "lakeside  view", "eve@evil.com", "Cafe Vert", "41"] {
+            assert!(written.may_be(&identify(back)), "{back}");
+        }
+        for other in ["Hotel Adler", "Lakeside", "4", "ann@example.org"] {
+            assert!(!written.may_be(&identify(other)), "{other}");
+        }
+        written.add_unseen();
+        assert!(written.may_be(&identify("ann@example.org")));
     }
 
     #[test]

@@ -7,12 +7,14 @@ use alloc::vec::Vec;
 use crate::approval::{Approval, State, Vote};
 use crate::capability::Spent;
 use crate::chain::Progress;
+use crate::decision::SHORTENED;
 use crate::event::{Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent};
 use crate::grant::{Grant, Held};
 use crate::ids::{ApprovalId, DecisionId, GrantId, LeaseId};
 use crate::lease::{Lease, LeaseState};
-use crate::origin::{Explained, Origin, scan};
+use crate::origin::{Explained, Origin, Written, scan};
 use crate::time::Time;
+use crate::tool::Effect;
 use crate::value::Digest;
 
 /// A task as its events have made it.
@@ -25,6 +27,7 @@ pub struct Task {
     grants: BTreeMap<GrantId, Grant>,
     progress: Progress,
     explained: Explained,
+    written: Written,
     approvals: BTreeMap<ApprovalId, Approval>,
     calls: BTreeMap<DecisionId, OpenCall>,
     leases: BTreeMap<LeaseId, Lease>,
@@ -97,6 +100,7 @@ impl Task {
             grants: BTreeMap::from([(root.id.clone(), root)]),
             progress: Progress::new(),
             explained: explained_at_opening(opening),
+            written: Written::default(),
             approvals: BTreeMap::new(),
             calls: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -288,6 +292,7 @@ impl Task {
         if let Some(step) = &decided.chain_step {
             *self.progress.entry(step.clone()).or_insert(0) += 1;
         }
+        self.note_written(decided);
         if let Some(charge) = &decided.charge {
             self.charge(&decided.grant, charge);
         }
@@ -305,6 +310,21 @@ impl Task {
         );
     }
 
+    /// What an effect carries into the world is no evidence when it comes back, unless the person who opened the
+    /// task chose it.
+    fn note_written(&mut self, decided: &Decided) {
+        if decided.effect == Some(Effect::Read) {
+            return;
+        }
+        let Some(args) = decided.args.as_map().filter(|args| !args.contains_key(SHORTENED)) else {
+            return self.written.add_unseen();
+        };
+        let chosen = |name: &String| decided.origins.get(name) == Some(&Origin::Chain);
+        for (_, value) in args.iter().filter(|(name, _)| !chosen(name)) {
+            self.written.add(value, &self.explained);
+        }
+    }
+
     fn on_reported(&mut self, reported: &Reported) {
         let Some(call) = self.calls.remove(&reported.decision) else { return };
         if let Some(capability) = call.capability {
@@ -313,7 +333,7 @@ impl Task {
         if let Some(grant) = self.grants.get_mut(&call.grant) {
             grant.label = grant.label.join(&reported.label);
         }
-        for (id, field) in &reported.explains {
+        for (id, field) in reported.explains.iter().filter(|(id, _)| !self.written.may_be(id)) {
             let origin = Origin::Result { tool: String::from(call.tool.as_str()), field: field.clone() };
             self.explained.add(id.clone(), origin);
         }
