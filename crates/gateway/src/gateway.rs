@@ -31,15 +31,15 @@ pub struct GatewayConfig {
 
 impl GatewayConfig {
     /// The defaults for a gateway that clients reach at `public_url`: its own host, and the three spellings of
-    /// loopback on the same port if it is one of them; no browser origin.
+    /// loopback on the same port if it is one of them; pages of the same hosts, and no other browser origin.
     pub fn at(public_url: &str) -> Self {
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let authority = public_url.split_once("://").map_or("", |(_, rest)| rest).to_ascii_lowercase();
-        let authority = authority.split('/').next().unwrap_or("").to_owned();
+        let (scheme, rest) = public_url.split_once("://").unwrap_or(("http", ""));
+        let hosts = spellings(&rest.split('/').next().unwrap_or("").to_ascii_lowercase());
         GatewayConfig {
             authorization_servers: vec![public_url.clone()],
-            hosts: spellings(&authority),
-            origins: Vec::new(),
+            origins: hosts.iter().map(|host| format!("{scheme}://{host}")).collect(),
+            hosts,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(300),
             live_poll: Duration::from_millis(200),
@@ -91,6 +91,11 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
         let (sessions, pending) = (Sessions::default(), PendingActs::default());
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
         Ok(Arc::new(Gateway { point, door, upstreams, sessions, pending, config, streams }))
+    }
+
+    /// Ends the tool servers and what they started; call it before the process ends.
+    pub async fn stop(&self) {
+        self.upstreams.stop().await;
     }
 
     /// The tool servers, for inventory.

@@ -56,9 +56,13 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
             "tools/list" => self.list(&context, &request).await,
             "server/discover" if modern => Answer::Result(discovered()),
             "ping" if !modern => Answer::Result(Value::empty()),
+            // Nothing but tools is passed on: the lists are empty, and no name in them exists.
             "prompts/list" => Answer::Result(empty_list("prompts", modern)),
             "resources/list" => Answer::Result(empty_list("resources", modern)),
             "resources/templates/list" => Answer::Result(empty_list("resourceTemplates", modern)),
+            "prompts/get" | "resources/read" => {
+                Answer::error(codes::INVALID_PARAMS, "nothing of this name is offered here")
+            }
             _ => Answer::error(codes::METHOD_NOT_FOUND, "this method is not served here"),
         };
         match answer {
@@ -320,11 +324,11 @@ fn unreadable() -> PointError {
     }
 }
 
-/// The capabilities of a gateway: tools, and nothing else. Only the stateless generation has a stream to say
-/// on that they changed.
+/// The capabilities of a gateway: tools, and empty lists of the rest, which clients ask for whatever is said.
+/// Only the stateless generation has a stream to tell on that tools changed.
 pub(crate) fn capabilities(listens: bool) -> Value {
     let tools = if listens { Value::from([("listChanged", Value::from(true))]) } else { Value::empty() };
-    Value::from([("tools", tools)])
+    Value::from([("tools", tools), ("prompts", Value::empty()), ("resources", Value::empty())])
 }
 
 /// Words for the model about where it is.

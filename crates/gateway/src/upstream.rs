@@ -37,6 +37,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const STABLE: Duration = Duration::from_secs(60);
 /// How long a call waits for a server that is starting or restarting.
 const READY_WAIT: Duration = Duration::from_secs(5);
+/// How long ending waits for the children.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// One system and how to reach it.
 #[derive(Debug, Clone)]
@@ -206,7 +208,8 @@ pub type Observer = Arc<
 pub struct Upstreams {
     systems: BTreeMap<SystemId, Upstream>,
     changes: watch::Sender<u64>,
-    _stop: watch::Sender<()>,
+    /// True once everything is to end. Supervisors and children hold receivers for as long as they live.
+    stop: watch::Sender<bool>,
 }
 
 struct Upstream {
@@ -218,7 +221,7 @@ impl Upstreams {
     /// Checks the specs and starts a supervisor for each. Needs a tokio runtime. Returns before the servers
     /// are up; calls wait for them briefly.
     pub fn start(specs: Vec<UpstreamSpec>, observer: Observer) -> Result<Self, BadUpstream> {
-        let (stop, stopped) = watch::channel(());
+        let (stop, stopped) = watch::channel(false);
         let changes = watch::channel(0).0;
         let mut openers = Vec::new();
         for spec in specs {
@@ -243,16 +246,23 @@ impl Upstreams {
                 publish,
                 observer: observer.clone(),
                 changes: changes.clone(),
+                stopped: stopped.clone(),
                 untold: None,
             };
-            tokio::spawn(supervisor.run(stopped.clone()));
+            tokio::spawn(supervisor.run());
         }
-        Ok(Upstreams { systems, changes, _stop: stop })
+        Ok(Upstreams { systems, changes, stop })
     }
 
     /// No tool servers at all.
     pub fn none() -> Self {
-        Upstreams { systems: BTreeMap::new(), changes: watch::channel(0).0, _stop: watch::channel(()).0 }
+        Upstreams { systems: BTreeMap::new(), changes: watch::channel(0).0, stop: watch::channel(false).0 }
+    }
+
+    /// Ends all tool servers, with what they started, and waits for it; at most five seconds.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        let _ = timeout(STOP_WAIT, self.stop.closed()).await;
     }
 
     /// Whether a system of this name is configured.
@@ -365,15 +375,17 @@ struct Supervisor {
     publish: watch::Sender<Option<Arc<Session>>>,
     observer: Observer,
     changes: watch::Sender<u64>,
+    stopped: watch::Receiver<bool>,
     /// Definitions the observer has not taken yet.
     untold: Option<Vec<Value>>,
 }
 
 impl Supervisor {
-    async fn run(mut self, mut stopped: watch::Receiver<()>) {
+    async fn run(mut self) {
+        let mut stopped = self.stopped.clone();
         tokio::select! {
             () = self.keep_up() => {}
-            _ = stopped.changed() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
         }
     }
 
@@ -399,7 +411,7 @@ impl Supervisor {
     /// next time.
     async fn open(&mut self, probe: &mut bool) -> Result<Session, CallError> {
         let link = match &self.opener {
-            Opener::Stdio => Link::Stdio(stdio::Pipe::spawn(&self.spec)?),
+            Opener::Stdio => Link::Stdio(stdio::Pipe::spawn(&self.spec, self.stopped.clone())?),
             Opener::Http(remote) => Link::Http(remote.clone()),
         };
         let limit = Duration::from_millis(self.spec.start_timeout_ms);

@@ -9,7 +9,7 @@ use bailiwick_api::{Caller, ProofSeen};
 use bailiwick_core::{AgentId, Digest, GrantId, PrincipalId, TaskId, TenantId, Time};
 use bailiwick_token::{self as token, ReplayWindow, SignatureCache, TokenRefusal, Verifier};
 use http::header::AUTHORIZATION;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Proofs remembered in all, and per key.
@@ -20,7 +20,7 @@ const SIGNATURES: usize = 4096;
 /// Admits holders of task tokens of one issuer for one audience.
 pub struct TokenDoor {
     public_url: String,
-    verifier: Mutex<Verifier>,
+    verifier: Mutex<Arc<Verifier>>,
     signatures: Mutex<SignatureCache>,
     proofs: Mutex<ReplayWindow>,
     now: fn() -> Time,
@@ -36,7 +36,7 @@ impl TokenDoor {
     pub fn with_clock(public_url: impl Into<String>, verifier: Verifier, now: fn() -> Time) -> Self {
         TokenDoor {
             public_url: public_url.into().trim_end_matches('/').to_owned(),
-            verifier: Mutex::new(verifier),
+            verifier: Mutex::new(Arc::new(verifier)),
             signatures: Mutex::new(SignatureCache::new(SIGNATURES)),
             proofs: Mutex::new(ReplayWindow::new(PROOFS.0, PROOFS.1)),
             now,
@@ -45,7 +45,7 @@ impl TokenDoor {
 
     /// Replaces the verifier, for instance after a change of keys, and forgets what was remembered.
     pub fn trust(&self, verifier: Verifier) {
-        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = verifier;
+        *self.verifier.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
         self.signatures.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 

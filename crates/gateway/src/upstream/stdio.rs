@@ -49,8 +49,8 @@ struct Waiting {
 }
 
 impl Pipe {
-    /// Starts the child. Fails if the program cannot be started.
-    pub(crate) fn spawn(spec: &UpstreamSpec) -> Result<Arc<Pipe>, CallError> {
+    /// Starts the child, to live until `stopped`. Fails if the program cannot be started.
+    pub(crate) fn spawn(spec: &UpstreamSpec, stopped: watch::Receiver<bool>) -> Result<Arc<Pipe>, CallError> {
         let mut child = command(spec)?
             .spawn()
             .map_err(|e| CallError::Unavailable(format!("its program cannot be started: {}", e.kind())))?;
@@ -70,7 +70,7 @@ impl Pipe {
         let system = spec.system.to_string();
         tokio::spawn(log_stderr(system.clone(), stderr));
         let reader = tokio::spawn(read(Arc::downgrade(&pipe), stdout, system));
-        tokio::spawn(attend(Arc::downgrade(&pipe), child, stdin, lines, reader, unheld));
+        tokio::spawn(attend(Arc::downgrade(&pipe), child, stdin, lines, reader, unheld, stopped));
         Ok(pipe)
     }
 
@@ -208,6 +208,7 @@ async fn attend(
     mut lines: mpsc::Receiver<String>,
     mut reader: tokio::task::JoinHandle<()>,
     mut unheld: watch::Receiver<()>,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let group = child.id();
     let write = async {
@@ -223,6 +224,7 @@ async fn attend(
         _ = &mut reader => {}
         _ = child.wait() => {}
         _ = unheld.changed() => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
     }
     if let Some(pipe) = pipe.upgrade() {
         pipe.die();

@@ -105,6 +105,37 @@ async fn a_tool_nobody_offers_is_decided_but_never_sent() {
     assert_eq!(world.point.reported(1).await[0].1.status, OutcomeStatus::Failed);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn stopping_the_gateway_ends_its_children_and_what_they_started() {
+    let marker = format!("marker-{}", std::process::id());
+    let mut spec = child("fix", "legacy");
+    if let bailiwick_gateway::Transport::Stdio { args, .. } = &mut spec.transport {
+        args.push(marker.clone());
+    }
+    let observer: bailiwick_gateway::upstream::Observer =
+        std::sync::Arc::new(|_, _| Box::pin(async { Ok(()) }));
+    let upstreams = bailiwick_gateway::Upstreams::start(vec![spec], observer).unwrap();
+    assert!(upstreams.live(&tool("fix.echo")).await.is_some());
+    assert_eq!(running(&marker), 2, "the server and what it started");
+    upstreams.stop().await;
+    // A killed process takes a moment to vanish.
+    let deadline = Instant::now() + crate::support::LONG;
+    while running(&marker) > 0 {
+        assert!(Instant::now() < deadline, "it still runs");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// How many processes have this word in their command line. One that has ended but was not collected has none.
+#[cfg(target_os = "linux")]
+fn running(word: &str) -> usize {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok())
+        .filter(|line| line.contains(word))
+        .count()
+}
+
 // proves: A46
 #[tokio::test]
 async fn a_program_that_is_not_there_is_a_refusal_and_not_a_crash() {

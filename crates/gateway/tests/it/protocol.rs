@@ -151,6 +151,11 @@ async fn a_foreign_host_or_origin_or_a_simple_form_post_stops_at_the_door() {
     assert_eq!(send(discover().header("host", "rebound.example")).await.0, 403);
     assert_eq!(send(discover().header("origin", "https://evil.example")).await.0, 403);
     assert_eq!(send(discover().header("origin", "null")).await.0, 403);
+    assert_eq!(
+        send(discover().header("origin", world.url.replace("127.0.0.1", "127.0.0.1.evil.example"))).await.0,
+        403
+    );
+    assert_eq!(send(discover().header("origin", &world.url)).await.0, 200);
     let form =
         world.client.post(format!("{}/mcp", world.url)).header("content-type", "text/plain").body("{}");
     assert_eq!(send(form).await.0, 415);
@@ -221,19 +226,22 @@ async fn a_body_with_a_trap_is_refused_and_nothing_is_decided() {
 #[tokio::test]
 async fn what_is_not_known_is_refused() {
     let world = World::with("modern").await;
-    for method in
-        ["resources/read", "prompts/get", "completion/complete", "tasks/get", "admin/everything", "ping"]
-    {
-        let params = json!({"name": "x", "uri": "x"});
-        let mut request = world.modern("planner", 1, method, params);
-        if method == "resources/read" {
-            request = request.header("mcp-name", "x");
-        }
-        let (status, _) = send(request).await;
-        assert!(matches!(status, 400 | 404), "{method}: {status}");
+    for (method, params, want) in [
+        ("completion/complete", json!({}), (404, -32601)),
+        ("tasks/get", json!({}), (404, -32601)),
+        ("admin/everything", json!({}), (404, -32601)),
+        ("ping", json!({}), (404, -32601)),
+        ("prompts/get", json!({"name": "x"}), (200, -32602)),
+        ("tools/call", json!({"name": "nothing"}), (200, -32602)),
+        ("tools/call", json!({"name": "fix__echo", "arguments": []}), (200, -32602)),
+    ] {
+        let (status, answer) = send(world.modern("planner", 1, method, params)).await;
+        assert_eq!((status, &answer["error"]["code"]), (want.0, &json!(want.1)), "{method}");
     }
-    let (status, answer) = send(world.modern("planner", 1, "admin/everything", json!({}))).await;
-    assert_eq!((status, &answer["error"]["code"]), (404, &json!(-32601)));
+    let read = world.modern("planner", 1, "resources/read", json!({"uri": "file:///etc/passwd"}));
+    let (_, answer) = send(read.header("mcp-name", "file:///etc/passwd")).await;
+    assert_eq!(answer["error"]["code"], -32602);
+    assert!(world.point.decided.lock().unwrap().is_empty());
     let get = world.client.get(format!("{}/mcp", world.url)).header("authorization", "Test planner");
     assert_eq!(send(get).await.0, 405);
     for (path, want) in [("/mcp/fix", 400), ("/mcp/nowhere", 404), ("/mcp/BAD", 404)] {

@@ -1,9 +1,9 @@
 //! A test fixture: the gateway in front of real tool servers, with a decision point that allows everything.
 //!
 //! It exists so that foreign clients and servers can be driven against the protocol code before and beside
-//! the product, whose decisions are another matter. It takes no token but a fixed word.
+//! the product, whose decisions are another matter. It takes no token but a fixed word, and with `open` none.
 //!
-//! `permissive-gateway serve PORT SPEC.json` listens on loopback; the file holds a list of
+//! `permissive-gateway serve|open PORT SPEC.json` listens on loopback; the file holds a list of
 //! `{"system": …, "command": …, "args": […]}` or `{"system": …, "url": …}`.
 //! `permissive-gateway connect URL` is the local connector of a client.
 
@@ -30,23 +30,25 @@ const WORD: &str = "Test fixture";
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", port, specs] => serve(port.parse()?, &std::fs::read_to_string(specs)?).await,
+        [how @ ("serve" | "open"), port, specs] => {
+            serve(port.parse()?, &std::fs::read_to_string(specs)?, WordDoor { open: how == "open" }).await
+        }
         ["connect", url] => {
             let config = ConnectConfig { url: url.to_owned(), request_timeout: Duration::from_secs(60) };
             Ok(connect(config, Word, BufReader::new(tokio::io::stdin()), tokio::io::stdout()).await?)
         }
-        _ => Err("usage: permissive-gateway serve PORT SPEC.json | connect URL".into()),
+        _ => Err("usage: permissive-gateway serve|open PORT SPEC.json | connect URL".into()),
     }
 }
 
-async fn serve(port: u16, specs: &str) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(port: u16, specs: &str, door: WordDoor) -> Result<(), Box<dyn std::error::Error>> {
     eprintln!("permissive-gateway is a test fixture: it allows everything");
     let specs: Vec<serde_json::Value> = serde_json::from_str(specs)?;
     let specs =
         specs.iter().map(spec).collect::<Option<Vec<_>>>().ok_or("the file of specs cannot be read")?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     let config = GatewayConfig::at(&format!("http://127.0.0.1:{port}"));
-    let gateway = Gateway::start(Arc::new(Permissive::default()), WordDoor, specs, config)?;
+    let gateway = Gateway::start(Arc::new(Permissive::default()), door, specs, config)?;
     axum::serve(listener, router(gateway)).await?;
     Ok(())
 }
@@ -75,7 +77,9 @@ impl Prover for Word {
     }
 }
 
-struct WordDoor;
+struct WordDoor {
+    open: bool,
+}
 
 impl Door for WordDoor {
     async fn admit(&self, knock: Knock<'_>) -> Result<Caller, Refused> {
@@ -85,7 +89,7 @@ impl Door for WordDoor {
             reason: "the fixture's word is needed".into(),
             nonce: None,
         };
-        if knock.headers.get("authorization").is_none_or(|v| v.as_bytes() != WORD.as_bytes()) {
+        if !self.open && knock.headers.get("authorization").is_none_or(|v| v.as_bytes() != WORD.as_bytes()) {
             return Err(refused());
         }
         caller().ok_or_else(refused)

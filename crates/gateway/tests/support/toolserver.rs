@@ -2,12 +2,24 @@
 //!
 //! The first argument says which generation it speaks: `modern`, `legacy`, `rude` (legacy, and exits at any
 //! message it does not know before `initialize`), or `silent` (legacy, and never answers `server/discover`).
+//! With a second argument it starts a process of its own that never ends by itself.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 
 fn main() {
     let era = std::env::args().nth(1).unwrap_or_else(|| "legacy".into());
+    if era == "linger" {
+        loop {
+            std::thread::park();
+        }
+    }
+    if let (Some(marker), Ok(program)) = (std::env::args().nth(2), std::env::current_exe()) {
+        let _ = std::process::Command::new(program)
+            .args(["linger", &marker])
+            .stdin(std::process::Stdio::null())
+            .spawn();
+    }
     let mut server = Server { era, cancelled: Vec::new(), echo: "Says it back".into(), greeted: false };
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };
