@@ -243,10 +243,7 @@ pub(crate) type SharedPolicy = Arc<dyn Policy + Send + Sync>;
 pub(crate) fn sources(registry: &Registry) -> Vec<Source> {
     match registry.policy() {
         Some((_, text)) => bailiwick_policy::unpack(text),
-        None => vec![Source::new(
-            "defaults.cedar",
-            "@id(\"inside-the-task\")\npermit (principal, action, resource);\n",
-        )],
+        None => bailiwick_policy::defaults(),
     }
 }
 
