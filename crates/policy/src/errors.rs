@@ -10,7 +10,7 @@ pub struct PolicyError {
     /// The source it is in.
     pub file: String,
     /// The line, counted from 1, where one is known.
-    pub line: Option<usize>,
+    pub line: Option<u32>,
     /// The policy's id, where it has one.
     pub policy: Option<String>,
     /// What is wrong.
@@ -38,7 +38,7 @@ impl PolicyError {
     }
     /// The same at a line.
     pub(crate) fn at(mut self, line: usize) -> Self {
-        self.line = Some(line);
+        self.line = u32::try_from(line).ok();
         self
     }
     /// The same about one policy.

@@ -331,9 +331,12 @@ fn repeated(parsed: &Parsed) -> Vec<PolicyError> {
 fn syntax(source: &Source, error: &DetailedError) -> Vec<PolicyError> {
     let place = error.source_locations.first().map(|label| source.line(label.loc.start));
     let help = error.help.clone().or_else(|| error.source_locations.first().and_then(|l| l.label.clone()));
-    let mut own =
+    let own =
         PolicyError::new("policy.syntax", &source.name, one_line(&error.message), help.unwrap_or_default());
-    own.line = place;
+    let own = match place {
+        Some(line) => own.at(line),
+        None => own,
+    };
     let related = error.related.iter().flat_map(|related| syntax(source, related));
     std::iter::once(own).chain(related).collect()
 }
@@ -351,9 +354,11 @@ fn validate(parsed: &Parsed, schema: &str, inputs: &SchemaInputs) -> Result<Vec<
         let id = id.to_string();
         let rule = rules.get(id.as_str());
         let file = rule.map_or("policies", |r| r.file.as_str());
-        let mut error = PolicyError::new(code, file, one_line(&message), help).of(&id);
-        error.line = rule.map(|r| r.line);
-        error
+        let error = PolicyError::new(code, file, one_line(&message), help).of(&id);
+        match rule {
+            Some(rule) => error.at(rule.line),
+            None => error,
+        }
     };
     let mut errors: Vec<PolicyError> = result
         .validation_errors()

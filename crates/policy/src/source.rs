@@ -157,6 +157,7 @@ impl<'a> Scanner<'a> {
 
     fn scan(mut self) -> Result<(), (usize, Problem)> {
         while let Some(c) = self.next()? {
+            self.letter(c);
             match c {
                 '"' => self.string()?,
                 '/' if self.chars.peek() == Some(&'/') => self.comment()?,
@@ -164,7 +165,7 @@ impl<'a> Scanner<'a> {
                 ')' | ']' | '}' => self.depth = self.depth.saturating_sub(1),
                 ';' if self.depth == 0 => (self.operators, self.bytes) = (0, 0),
                 '.' | '!' | '&' | '|' | '+' | '-' | '*' | '<' | '>' | '=' => self.operators += 1,
-                c => self.letter(c),
+                _ => {}
             }
             self.check()?;
         }

@@ -508,7 +508,7 @@ mod tests {
 
     const WORLD: &str = "world: { agents: { a: { class: c } }, tools: { x.get: { effect: read }, x.put: { effect: update } } }\n";
 
-    // proves: D2, A1, A75, N4
+    // proves: D2, A1
     #[test]
     fn what_is_shipped_passes_its_own_tests_and_every_rule_is_shown_at_work() {
         let sources: Vec<Source> =
