@@ -1,3 +1,44 @@
 //! The binary `bailiwick`: commands and configuration come together here.
+//!
+//! Data goes to standard output, talk to standard error; exit codes are those of [`fail::Exit`]. Each noun has a
+//! file under `cmd`, which talks to the server through the client of the HTTP API and never to the engine; only
+//! [`serve`] knows all parts.
 
-fn main() {}
+mod cli;
+mod cmd;
+mod config;
+mod ctx;
+mod demo;
+mod door;
+mod fail;
+mod holder;
+mod keys;
+mod out;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::ctx::Ctx;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ctx = Ctx::new(&cli.globals);
+    ctx.start_logging(cli.command.is_server());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ctx.out.say(&format!("error: the machine gives no threads: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(cmd::run(&ctx, cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ctx.out.complain(&failure);
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The tree of commands, as `--help` shows it.
+
+use std::path::PathBuf;
+
+use bailiwick_core::PrincipalId;
+use clap::{Args, Parser, Subcommand};
+
+use crate::cmd;
+use crate::demo;
+use crate::out::Format;
+
+/// Runtime privilege control for AI agents: every tool call and every handoff is decided when it happens,
+/// recorded before it happens, and revoked when the task is over.
+#[derive(Debug, Parser)]
+#[command(name = "bailiwick", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done · 1 failed · 2 usage · 3 denied · 4 approval pending or expired · \
+                        5 not signed in · 6 server unreachable · 7 ledger does not verify · 130 interrupted")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// The configuration file [default: bailiwick.yaml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "BAILIWICK_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The server [default: the one of the configuration]
+    #[arg(long, global = true, value_name = "URL", env = "BAILIWICK_URL")]
+    pub(crate) server: Option<String>,
+    /// Sign in as this person, with the key in the data folder
+    #[arg(long = "as", global = true, value_name = "WHO")]
+    pub(crate) who: Option<PrincipalId>,
+    /// How data is printed
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub(crate) output: Format,
+    /// The same as `-o json`
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a node: store, HTTP API and gateway in one process
+    Up(cmd::up::Up),
+    /// The control plane at a glance
+    Status,
+    /// What stands anywhere right now
+    Standing,
+    /// Agents: register, list, look at, retire
+    #[command(subcommand)]
+    Agent(cmd::agent::Agent),
+    /// People and workflows: register, list
+    #[command(subcommand)]
+    Person(cmd::person::Person),
+    /// Tasks: open, list, look at, watch, end
+    #[command(subcommand)]
+    Task(cmd::task::Task),
+    /// Freeze an agent, class, task, initiator, tool or everything
+    Freeze(cmd::halt::Halt),
+    /// Kill: what runs under it ends now, everywhere
+    Kill(cmd::halt::Halt),
+    /// Lift a freeze or a kill; what ended stays ended
+    Resume(cmd::halt::Halt),
+    /// A poisoned ticket, first unguarded, then behind bailiwick
+    Demo(demo::Demo),
+    /// Why a call or handoff was decided as it was
+    Why(cmd::why::Which),
+    /// From a decision back to the human intent
+    Trace(cmd::why::Which),
+    /// The ledger: export it, verify it
+    #[command(subcommand)]
+    Audit(cmd::audit::Audit),
+    /// One of the demo's tool servers
+    #[command(hide = true)]
+    DemoServer(demo::server::DemoServer),
+    /// The configuration: check it, or print its JSON Schema
+    #[command(subcommand)]
+    Config(cmd::config::ConfigCmd),
+}
+
+impl Command {
+    /// Whether this runs until it is stopped, and so says more.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Command::Up(_))
+    }
+}

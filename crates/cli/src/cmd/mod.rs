@@ -1,0 +1,72 @@
+//! One file per noun. A command asks the server, and prints.
+
+pub(crate) mod agent;
+pub(crate) mod audit;
+pub(crate) mod config;
+pub(crate) mod halt;
+pub(crate) mod person;
+pub(crate) mod status;
+pub(crate) mod task;
+pub(crate) mod up;
+pub(crate) mod why;
+
+use bailiwick_api::wire::{HaltKind, TaskSummary};
+
+use crate::cli::Command;
+use crate::ctx::Ctx;
+use crate::demo;
+use crate::fail::{Done, Failure};
+
+/// Runs a command until it is done or Ctrl-C is pressed.
+pub(crate) async fn run(ctx: &Ctx, command: Command) -> Done {
+    match command {
+        // These stop by themselves when they are told to.
+        Command::Up(up) => up::run(ctx, up).await,
+        other => tokio::select! {
+            done = dispatch(ctx, other) => done,
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+        },
+    }
+}
+
+async fn dispatch(ctx: &Ctx, command: Command) -> Done {
+    match command {
+        Command::Up(up) => up::run(ctx, up).await,
+        Command::Status => status::status(ctx).await,
+        Command::Standing => status::standing(ctx).await,
+        Command::Agent(agent) => agent::run(ctx, agent).await,
+        Command::Person(person) => person::run(ctx, person).await,
+        Command::Task(task) => task::run(ctx, task).await,
+        Command::Freeze(halt) => halt::halt(ctx, halt, HaltKind::Frozen).await,
+        Command::Kill(halt) => halt::halt(ctx, halt, HaltKind::Killed).await,
+        Command::Resume(halt) => halt::lift(ctx, halt).await,
+        Command::Demo(demo) => demo::run(ctx, demo).await,
+        Command::Why(which) => why::why(ctx, which).await,
+        Command::Trace(which) => why::trace(ctx, which).await,
+        Command::Audit(audit) => audit::run(ctx, audit).await,
+        Command::DemoServer(server) => demo::server::run(&server),
+        Command::Config(config) => config::run(ctx, config),
+    }
+}
+
+/// A task's state in one word or two.
+pub(crate) fn state_of(task: &TaskSummary) -> String {
+    task.cause.as_ref().map_or_else(|| task.state.clone(), |cause| format!("{} ({cause})", task.state))
+}
+
+/// Asks before something that cannot be taken back. Without a terminal, only `--yes` will do.
+pub(crate) fn confirm(yes: bool, question: &str) -> Done {
+    use std::io::{BufRead, IsTerminal, Write};
+    if yes {
+        return Ok(());
+    }
+    let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
+    if !stdin.is_terminal() || !stderr.is_terminal() {
+        return Err(Failure::usage("this needs a yes", "Add --yes."));
+    }
+    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    let _ = stdin.lock().read_line(&mut answer);
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::interrupted()) }
+}

@@ -1,0 +1,56 @@
+//! `status` and `standing`: how the control plane is, and what stands.
+
+use bailiwick_api::wire::{HaltKind, Status};
+
+use crate::ctx::Ctx;
+use crate::fail::{Done, Exit, Failure};
+use crate::out::{Paint, moment};
+
+/// The control plane at a glance. Fails with 6 if it answers but cannot decide.
+pub(crate) async fn status(ctx: &Ctx) -> Done {
+    let people = ctx.people()?;
+    let status = ctx.out.wait("asking", people.status()).await?;
+    ctx.out.show(&status, |paint| glance(people.base(), &status, paint));
+    if status.store == "up" {
+        return Ok(());
+    }
+    let why = status.trouble.unwrap_or_else(|| status.store.clone());
+    let what = format!("the store is {}: {why}; every call is refused until it is back", status.store);
+    Err(Failure::new(Exit::Unreachable, "store.unavailable", what, ""))
+}
+
+fn glance(base: &str, s: &Status, paint: Paint) -> String {
+    let store = if s.store == "up" { paint.green("up") } else { paint.red(&s.store) };
+    let waiting = match s.tools_waiting {
+        0 => String::new(),
+        n => paint.yellow(&format!(", {n} wait for a human (bailiwick tool ls)")),
+    };
+    let mut lines = vec![
+        format!("server   {base}  version {}  {}", s.version, moment(s.now)),
+        format!("store    {} {store}  ledger {} events  epoch {}", s.backend, s.ledger_size, s.epoch),
+        format!("agents   {}   people {}   tools {}{waiting}", s.agents, s.people, s.tools_classified),
+    ];
+    for halt in &s.suspensions {
+        let word = if halt.halt == HaltKind::Killed { "killed" } else { "frozen" };
+        let what = format!("{:?} {}", halt.scope, halt.name).to_lowercase();
+        lines.push(format!("{}   {} by {}: {}", paint.red(word), what.trim(), halt.by, crate::out::plain(&halt.reason, 100)));
+    }
+    lines.join("\n")
+}
+
+/// What stands anywhere.
+pub(crate) async fn standing(ctx: &Ctx) -> Done {
+    let standing = ctx.people()?.standing().await?;
+    ctx.out.show(&standing, |paint| {
+        let all = standing.tasks + standing.grants + standing.leases;
+        let head = if all == 0 { paint.green("nothing stands") } else { format!("{all} things stand") };
+        format!(
+            "{head}  open tasks {}  live grants {}  credentials in targets {}  at {}",
+            standing.tasks,
+            standing.grants,
+            standing.leases,
+            moment(standing.at)
+        )
+    });
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! `task open|ls|show|watch|end`: a declared intent, what it may do, and how it went.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bailiwick_api::wire::{EndCause, EventView, GrantView, TaskDetail, TaskEnd, TaskOpen, TaskOpened};
+use bailiwick_core::value::Value;
+use bailiwick_core::{AgentId, TaskId};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+use super::agent::{capability, toll};
+use crate::config::yaml;
+use crate::ctx::Ctx;
+use crate::fail::{Done, Failure};
+use crate::out::{Paint, moment, plain, span, table};
+
+/// What can be done with tasks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Open a task; nothing runs before it is recorded
+    Open(Open),
+    /// List tasks, newest first
+    Ls {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// One task: grants, progress, questions
+    Show {
+        /// Which
+        task: TaskId,
+    },
+    /// Follow a task as it happens
+    Watch {
+        /// Which
+        task: TaskId,
+        /// Show what has happened and stop
+        #[arg(long)]
+        once: bool,
+    },
+    /// End a task; everything it holds is revoked
+    End {
+        /// Which
+        task: TaskId,
+        /// How it went
+        #[arg(long, value_enum, default_value_t = How::Completed)]
+        how: How,
+        /// Why, in words
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+/// How a person ends a task.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum How {
+    /// The work is done
+    Completed,
+    /// It failed
+    Failed,
+}
+
+/// Opens a task.
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    /// What is to be done, in your own words
+    #[arg(long)]
+    intent: String,
+    /// A file with agent, chain and limits
+    #[arg(short, long, value_name = "FILE")]
+    template: Option<PathBuf>,
+    /// The first agent, if no template names it
+    #[arg(long)]
+    agent: Option<AgentId>,
+    /// An input, as NAME=VALUE; a value that is JSON is read as JSON
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    vars: Vec<String>,
+    /// How long the window stays open, such as 20m
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+}
+
+/// The file of a task: what it may do, whoever opens it and with whatever inputs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Template {
+    template: Option<String>,
+    agent: Option<AgentId>,
+    chain: Option<Value>,
+    ttl: Option<String>,
+    asks: Option<u32>,
+    handoffs: Option<u32>,
+    depth: Option<u8>,
+    refusals: Option<u32>,
+}
+
+pub(crate) async fn run(ctx: &Ctx, task: Task) -> Done {
+    match task {
+        Task::Open(open) => self::open(ctx, open).await,
+        Task::Ls { limit } => ls(ctx, limit).await,
+        Task::Show { task } => show(ctx, &task).await,
+        Task::Watch { task, once } => watch(ctx, &task, once).await,
+        Task::End { task, how, reason } => end(ctx, &task, how, reason).await,
+    }
+}
+
+async fn open(ctx: &Ctx, open: Open) -> Done {
+    let ask = ask(&open)?;
+    let opened = ctx.people()?.open_task(&ask).await?;
+    ctx.out.show(&opened, |paint| was_opened(&ask, &opened, paint));
+    if ask.chain.is_none() {
+        ctx.out.say(&format!(
+            " {} no chain is declared: the ceiling, labels and policies still hold, order and arguments do not",
+            ctx.out.talk.yellow("weaker")
+        ));
+    }
+    Ok(())
+}
+
+fn ask(open: &Open) -> Result<TaskOpen, Failure> {
+    let template: Template = match &open.template {
+        Some(path) => yaml::parse(path, &yaml::slurp(path)?)?,
+        None => Template::default(),
+    };
+    let agent = open.agent.clone().or(template.agent);
+    let agent = agent.ok_or_else(|| Failure::usage("which agent begins?", "Name it with --agent or in the template."))?;
+    let ttl = open.ttl.as_deref().or(template.ttl.as_deref()).map(duration_secs).transpose()?;
+    Ok(TaskOpen {
+        inputs: inputs(&open.vars)?,
+        chain: template.chain,
+        ttl_s: ttl,
+        asks: template.asks,
+        handoffs: template.handoffs,
+        depth: template.depth,
+        refusals: template.refusals,
+        template: template.template,
+        ..TaskOpen::new(open.intent.clone(), agent)
+    })
+}
+
+fn inputs(vars: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
+    let read = |var: &String| {
+        let bad = || Failure::usage(format!("`{}` is not NAME=VALUE", plain(var, 40)), "");
+        let (name, text) = var.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(bad)?;
+        let value = Value::parse(text.as_bytes()).unwrap_or_else(|_| Value::from(text));
+        Ok((name.to_owned(), value))
+    };
+    vars.iter().map(read).collect()
+}
+
+/// `90s`, `20m`, `2h`, `1d`, or seconds.
+pub(crate) fn duration_secs(text: &str) -> Result<u64, Failure> {
+    let bad = || Failure::usage(format!("`{}` is not a time", plain(text, 20)), "Write 90s, 20m, 2h or 1d.");
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let each = match unit {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    number.checked_mul(each).filter(|secs| *secs > 0).ok_or_else(bad)
+}
+
+fn was_opened(ask: &TaskOpen, opened: &TaskOpened, paint: Paint) -> String {
+    let held: Vec<String> = opened.capabilities.iter().map(|c| format!("         {}", capability(c))).collect();
+    format!(
+        "task     {}   ends {}\nagent    {} with grant {}\nholds\n{}",
+        paint.bold(opened.task.as_str()),
+        moment(opened.until),
+        ask.agent,
+        opened.grant,
+        held.join("\n")
+    )
+}
+
+async fn ls(ctx: &Ctx, limit: usize) -> Done {
+    let tasks = ctx.people()?.tasks(limit).await?;
+    ctx.out.show(&tasks, |paint| {
+        let rows = tasks.iter().map(|t| {
+            let waiting = if t.waiting > 0 { paint.yellow(&t.waiting.to_string()) } else { "0".to_owned() };
+            vec![
+                t.task.to_string(),
+                super::state_of(t),
+                t.initiator.to_string(),
+                t.agent.to_string(),
+                t.live_grants.to_string(),
+                waiting,
+                t.refusals.to_string(),
+                plain(&t.intent, 48),
+            ]
+        });
+        let headings = ["task", "state", "initiator", "agent", "grants", "asks", "refused", "intent"];
+        table(paint, &headings, rows.collect())
+    });
+    Ok(())
+}
+
+async fn show(ctx: &Ctx, task: &TaskId) -> Done {
+    let detail = ctx.people()?.task(task).await?;
+    ctx.out.show(&detail, |paint| shown(&detail, paint));
+    Ok(())
+}
+
+fn shown(detail: &TaskDetail, paint: Paint) -> String {
+    let s = &detail.summary;
+    let mut lines = vec![
+        format!("task      {}   {}   opened {}", paint.bold(s.task.as_str()), super::state_of(s), moment(s.opened)),
+        format!("intent    {}", plain(&s.intent, 200)),
+        format!("initiator {}   window closes {}", s.initiator, moment(s.until)),
+    ];
+    lines.extend(s.reason.iter().map(|r| format!("because   {}", plain(r, 200))));
+    if !s.has_chain {
+        lines.push(paint.yellow("no chain declared: weaker guarantees"));
+    }
+    if !detail.progress.is_empty() {
+        let steps: Vec<String> = detail.progress.iter().map(|(step, n)| format!("{step} {n}×")).collect();
+        lines.push(format!("taken     {}", steps.join(", ")));
+    }
+    for grant in &detail.grants {
+        lines.extend(grant_lines(grant, paint));
+    }
+    for approval in &detail.approvals {
+        lines.push(format!("question  {}   {} for {}   {}", approval.approval, approval.tool, approval.agent, approval.state));
+    }
+    for call in &detail.open_calls {
+        lines.push(format!("{}   {} since {}: outcome unknown", paint.yellow("in flight"), call.tool, moment(call.since)));
+    }
+    lines.join("\n")
+}
+
+fn grant_lines(grant: &GrantView, paint: Paint) -> Vec<String> {
+    let pad = "  ".repeat(usize::from(grant.depth));
+    let state = if grant.live { paint.green("live") } else { paint.dim("over") };
+    let mut lines = vec![format!("grant     {pad}▸ {}   {state}   {}", paint.bold(grant.agent.as_str()), grant.grant)];
+    lines.extend(grant.held.iter().map(|h| {
+        let spent = if h.spent.uses > 0 { format!("   used {}×", h.spent.uses) } else { String::new() };
+        format!("          {pad}  {}{spent}", capability(&h.capability))
+    }));
+    lines
+}
+
+async fn watch(ctx: &Ctx, task: &TaskId, once: bool) -> Done {
+    let people = ctx.people()?;
+    let mut notices = people.events(None).await?;
+    let mut seen = 0;
+    loop {
+        for event in people.task_events(task, seen).await? {
+            seen = event.at + 1;
+            ctx.out.show(&event, |paint| event_line(&event, paint));
+        }
+        let over = people.task(task).await?.summary.state == "ended";
+        if once || over {
+            return Ok(());
+        }
+        loop {
+            match notices.next().await? {
+                Some(notice) if notice.task.as_deref() == Some(task.as_str()) => break,
+                Some(_) => {}
+                None => notices = people.events(notices.last()).await?,
+            }
+        }
+    }
+}
+
+/// One event in one line.
+pub(crate) fn event_line(event: &EventView, paint: Paint) -> String {
+    let text = |name: &str| event.event.get(name).and_then(Value::as_text).unwrap_or("").to_owned();
+    let why = |name: &str| {
+        event.event.get("why").and_then(|w| w.get(name)).and_then(Value::as_text).unwrap_or("").to_owned()
+    };
+    let clock = moment(event.time);
+    let clock = paint.dim(clock.get(11..19).unwrap_or(&clock));
+    let body = match event.kind.as_str() {
+        "decided" => {
+            let args = event.event.get("args").map(Value::canonical).unwrap_or_default();
+            let head = format!("{:<14} {} {}", text("agent"), text("tool"), plain(&args, 60));
+            let tail = if text("outcome") == "allow" { String::new() } else { format!("   {}   {}", why("code"), plain(&why("reason"), 100)) };
+            format!("{head}   {}{tail}   {}", paint.effect(&text("outcome")), paint.dim(&text("decision")))
+        }
+        "handed_off" => {
+            let tail = if text("outcome") == "allow" { String::new() } else { format!("   {}", plain(&why("reason"), 120)) };
+            format!("{:<14} hands to {}   {}{tail}   {}", text("from"), text("to"), paint.effect(&text("outcome")), paint.dim(&text("decision")))
+        }
+        "opened" => format!("{:<14} opened: {}", text("initiator"), plain(&text("intent"), 100)),
+        "reported" => format!("{:<14} {}   {}", "", text("went"), paint.dim(&text("decision"))),
+        "voted" => format!("{:<14} answered {}: {}", text("by"), text("approval"), event.event.get("vote").map(Value::canonical).unwrap_or_default()),
+        "ended" => format!("{:<14} ended: {} {}", text("by"), text("cause"), plain(&text("reason"), 100)),
+        "frozen" | "resumed" => format!("{:<14} {}: {}", text("by"), event.kind, plain(&text("reason"), 100)),
+        kind => kind.to_owned(),
+    };
+    format!("{clock} {body}")
+}
+
+async fn end(ctx: &Ctx, task: &TaskId, how: How, reason: String) -> Done {
+    let cause = match how {
+        How::Completed => EndCause::Completed,
+        How::Failed => EndCause::Failed,
+    };
+    let halted = ctx.people()?.end_task(task, &TaskEnd { cause, reason }).await?;
+    ctx.out.show(&halted, |paint| {
+        if halted.tasks.is_empty() { format!("{task} was over already") } else { format!("ended {task}: {}", toll(&halted, paint)) }
+    });
+    Ok(())
+}
+
+/// How long until a moment, in words.
+#[expect(dead_code, reason = "used by the approval cards")]
+pub(crate) fn left(until: bailiwick_core::Time, now: bailiwick_core::Time) -> String {
+    span(until.since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_and_nonsense_is_refused() {
+        assert_eq!(duration_secs("20m").ok(), Some(1200));
+        assert_eq!(duration_secs("90").ok(), Some(90));
+        for bad in ["", "m", "0s", "-1s", "1.5h", "20 m", "99999999999999999999d"] {
+            assert!(duration_secs(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_typed_by_what_they_look_like() {
+        let read = inputs(&["ticket=4711".into(), "name=web-3".into(), "list=[1]".into(), "eq=a=b".into()]).unwrap();
+        assert_eq!(read["ticket"], Value::Int(4711));
+        assert_eq!(read["name"], Value::from("web-3"));
+        assert_eq!(read["eq"], Value::from("a=b"));
+        assert!(inputs(&["x".into()]).is_err() && inputs(&["=x".into()]).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! `why` and `trace`: one decision explained, and followed back to the human intent.
+
+use bailiwick_api::wire::{DecisionView, TraceView};
+use bailiwick_core::value::Value;
+use bailiwick_core::{AgentId, DecisionId, PrincipalId};
+use clap::Args;
+
+use super::agent::capability;
+use super::task::event_line;
+use crate::ctx::Ctx;
+use crate::fail::{Done, Failure};
+use crate::out::{Paint, moment, plain};
+
+/// Which decision.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// A decision's id, or `last` for the newest refusal or question
+    decision: String,
+}
+
+pub(crate) async fn why(ctx: &Ctx, which: Which) -> Done {
+    let decision = meant(ctx, &which.decision).await?;
+    let view = ctx.people()?.why(&decision).await?;
+    ctx.out.show(&view, |paint| explained(&view, paint));
+    Ok(())
+}
+
+pub(crate) async fn trace(ctx: &Ctx, which: Which) -> Done {
+    let decision = meant(ctx, &which.decision).await?;
+    let trace = ctx.people()?.trace(&decision).await?;
+    ctx.out.show(&trace, |paint| {
+        let steps: Vec<String> =
+            trace.steps.iter().map(|s| format!("{} {}", paint.dim(&format!("#{:<5}", s.index)), event_line(s, paint))).collect();
+        format!("{}\n\n{}", five_answers(&trace, paint), steps.join("\n"))
+    });
+    Ok(())
+}
+
+/// The decision that is meant: named, or the newest that was no yes.
+async fn meant(ctx: &Ctx, text: &str) -> Result<DecisionId, Failure> {
+    if text != "last" {
+        return Ok(DecisionId::parse(text)?);
+    }
+    let people = ctx.people()?;
+    let mut newest: Option<(bailiwick_core::Time, String)> = None;
+    for task in people.tasks(20).await? {
+        for event in people.task_events(&task.task, 0).await? {
+            let text = |name: &str| event.event.get(name).and_then(Value::as_text);
+            let no_yes = text("outcome").is_some_and(|o| o != "allow");
+            if let (true, Some(decision)) = (no_yes && newest.as_ref().is_none_or(|(t, _)| event.time >= *t), text("decision")) {
+                newest = Some((event.time, decision.to_owned()));
+            }
+        }
+    }
+    let none = || Failure::failed("not_found", "nothing was refused or asked in the last 20 tasks", "");
+    Ok(DecisionId::parse(&newest.ok_or_else(none)?.1)?)
+}
+
+/// What was decided, by which rule, and what would help.
+fn explained(view: &DecisionView, paint: Paint) -> String {
+    let act = match (&view.tool, &view.to) {
+        (Some(tool), _) => format!("{tool} {}", plain(&view.args.canonical(), 120)),
+        (None, Some(to)) => format!("handoff to {to}"),
+        _ => String::new(),
+    };
+    let mut lines = vec![
+        format!("{}  {} → {act}   (task {}, hop {})", paint.effect(&view.effect), paint.bold(view.agent.as_str()), view.task, view.hop),
+        format!("  {}", view.reason),
+        format!("  decided in step {} by rule {}   code {}", view.step, paint.bold(&view.rule), view.code),
+    ];
+    for (name, origin) in &view.origins {
+        lines.push(format!("  `{name}` is vouched for: {}", plain(&origin.canonical(), 120)));
+    }
+    for name in &view.unexplained {
+        lines.push(paint.yellow(&format!("  `{name}`: nobody in this task vouched for its value")));
+    }
+    if !view.label.is_trusted() {
+        let from: Vec<&str> = view.label.untrusted.iter().map(String::as_str).collect();
+        lines.push(paint.yellow(&format!("  the agent had read untrusted data from {}", from.join(", "))));
+    }
+    if !view.stripped.is_empty() {
+        let names: Vec<&str> = view.stripped.iter().map(String::as_str).collect();
+        lines.push(format!("  not delivered: {}", names.join(", ")));
+    }
+    if let Some(words) = &view.agent_says {
+        lines.push(paint.dim(&format!("  {}: “{}”", words.warning, plain(&words.text, 160))));
+    }
+    if !view.remedy.is_empty() {
+        lines.push(format!("  {}", view.remedy));
+    }
+    lines.push(paint.dim(&format!(
+        "  {}   for {} (“{}”)   policy {}   epoch {}",
+        moment(view.at),
+        view.initiator,
+        plain(&view.intent, 80),
+        view.policy.short(),
+        view.epoch
+    )));
+    lines.join("\n")
+}
+
+/// The five questions: who initiated, who performed, with what, what was permitted and for how long, who approved.
+pub(crate) fn five_answers(trace: &TraceView, paint: Paint) -> String {
+    let agents: Vec<&str> = trace.agents.iter().map(AgentId::as_str).collect();
+    let act = match (&trace.decision.tool, &trace.decision.to) {
+        (Some(tool), _) => format!("{tool} {}", plain(&trace.decision.args.canonical(), 80)),
+        (None, Some(to)) => format!("handoff to {to}"),
+        _ => String::new(),
+    };
+    let permitted: Vec<String> = trace.permitted.iter().map(capability).collect();
+    let approved: Vec<&str> = trace.approved_by.iter().map(PrincipalId::as_str).collect();
+    let approval = match (approved.as_slice(), trace.decision.effect.as_str()) {
+        ([], "deny") => "refused before any approval".to_owned(),
+        ([], _) => "not required".to_owned(),
+        (who, _) => format!("required before it ran; given by {}", who.join(", ")),
+    };
+    let ended = trace.ended.as_ref().map_or("still open".to_owned(), |e| format!("{} {}", e.cause, moment(e.at)));
+    let row = |name: &str, text: &str| format!("{} {text}", paint.bold(&format!("{name:<13}")));
+    [
+        row("initiated by", &format!("{}: “{}” ({})", trace.initiator, plain(&trace.intent, 90), moment(trace.opened))),
+        row("performed by", &agents.join(" ▸ ")),
+        row("tools", &format!("{act}   {}", paint.effect(&trace.decision.effect))),
+        row("permitted", &format!("{}; until {}, task {ended}", plain(&permitted.join(", "), 160), moment(trace.permitted_until))),
+        row("approval", &approval),
+    ]
+    .join("\n")
+}

@@ -1,0 +1,268 @@
+//! What operators write, well and badly: every mistake names its line, and no secret is ever repeated.
+
+use super::*;
+use serde_json::{Value as Json, json};
+
+const FULL: &str = r#"
+version: 1
+trust_domain: example.org
+listen: 127.0.0.1:7788
+external_url: https://bailiwick.example.org
+data: ./state
+store: embedded
+mode: enforce
+people:
+  - { id: dana@example.org, groups: [operators, support] }
+  - { id: "workflow:itsm", workload: true }
+directory:
+  own_domains: [example.org]
+  known: [https://status.example.org]
+agents:
+  - id: support
+    owner: dana@example.org
+    class: support
+    ceiling:
+      - tool: tickets.get
+      - tool: cloud.vm_*
+        use: false
+        args: { name: { one_of: [web-3, db-1] }, reason: any }
+        limits: { uses: 5 }
+        delegate: { to: [remediator], depth: 1 }
+systems:
+  tickets:
+    stdio: { command: tickets-mcp, args: [--read-only], env: { LOG: info, TICKETS_TOKEN: secret://file/token } }
+  cloud:
+    http:
+      url: https://cloud.internal/mcp
+      headers: { authorization: Bearer secret://file/token }
+      call_timeout_ms: 5000
+tools:
+  - tool: cloud.vm_restart
+    effect: update
+    reversible: true
+    args: { name: { role: selector, required: true } }
+    resource: { type: Vm, from: name, known: { db-1: { env: prod } } }
+    result: [ { path: state, trust: exact, when: { field: by, own_domain: true } } ]
+    labels: { level: internal, classes: [pii] }
+limits: { token_ttl_s: 60 }
+"#;
+
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "s3cr3t\n").unwrap();
+    dir
+}
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    let dir = folder();
+    Config::read(&dir.path().join(FILE_NAME), text, &Overrides::default(), Secrets::Fetch)
+}
+
+/// Code, line, and whole text of the refusal.
+fn refused(text: &str) -> (&'static str, u64, String) {
+    let error = read(text).err().unwrap_or_else(|| panic!("was accepted:\n{text}"));
+    (error.code(), error.line.unwrap_or(0), error.to_string())
+}
+
+#[test]
+fn a_full_configuration_is_read_and_paths_start_at_the_file() {
+    let config = read(FULL).unwrap();
+    assert_eq!(config.trust_domain, "example.org");
+    assert_eq!(config.listen.port(), 7788);
+    assert!(config.data.ends_with("state") && config.data.parent().is_some_and(Path::is_absolute));
+    assert_eq!((config.people.len(), config.agents.len(), config.systems.len(), config.tools.len()), (2, 1, 2, 1));
+    assert_eq!(config.token_ttl_secs, 60);
+    let Transport::Http { headers, .. } = &config.systems[0].transport else { panic!("cloud is http") };
+    assert_eq!(headers[0].1.expose(), "Bearer s3cr3t");
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+    assert!(read("version: 1\n").is_ok());
+}
+
+#[test]
+fn a_secret_is_fetched_only_where_it_is_needed() {
+    let text = "version: 1\nsystems: { a: { http: { url: \"https://x/mcp\", headers: { authorization: secret://env/BAILIWICK_TEST_NONE } } } }\n";
+    assert_eq!(refused(text).0, "config.secret_missing");
+    let left = Config::read(Path::new(FILE_NAME), text, &Overrides::default(), Secrets::Leave).unwrap();
+    assert_eq!(left.systems.len(), 1);
+}
+
+#[test]
+fn an_unknown_key_names_its_line_and_what_was_meant() {
+    let (code, line, text) = refused("version: 1\nlistn: 127.0.0.1:1\n");
+    assert_eq!((code, line), ("config.unknown_key", 2));
+    assert!(text.contains("`listn`") && text.contains("Did you mean `listen`?"), "{text}");
+    assert!(text.contains("bailiwick.yaml:2:"), "{text}");
+    let nested = FULL.replace("own_domains:", "own_domain:");
+    let line = 1 + nested.lines().position(|l| l.contains("own_domain:")).unwrap() as u64;
+    assert_eq!((refused(&nested).0, refused(&nested).1), ("config.unknown_key", line));
+    let deep = FULL.replace("role: selector", "rolle: selector");
+    assert!(refused(&deep).2.contains("Did you mean `role`?"));
+}
+
+#[test]
+fn other_mistakes_name_their_line_too() {
+    let cases = [
+        ("trust_domain: x\n", "config.missing_key"),
+        ("version: 2\n", "config.version"),
+        ("version: 1\nversion: 1\n", "config.duplicate_key"),
+        ("version: 1\nmode: observe\n", "config.malformed"),
+        ("version: 1\nlisten: here\n", "config.malformed"),
+        ("version: 1\ntrust_domain: Example.ORG\n", "config.malformed"),
+        ("version: 1\npeople: [ { id: \"Dana B\" } ]\n", "config.malformed"),
+        ("version: 1\nlimits: { token_ttl_s: 3600 }\n", "config.malformed"),
+        ("version: 1\nexternal_url: \"ftp://x\"\n", "config.malformed"),
+        ("version: 1\nsystems: { cloud: { ftp: {} } }\n", "config.malformed"),
+        ("version: 1\n  people: [\n", "config.malformed"),
+        ("version: 1\ntools: 7\n", "config.malformed"),
+        ("version: 1\npolicies: nowhere\n", "config.unreadable"),
+    ];
+    for (text, code) in cases {
+        assert_eq!(refused(text).0, code, "{text}");
+    }
+    assert_eq!(refused("version: 1\nlisten: here\n").1, 2);
+}
+
+// proves: INV14
+#[test]
+fn a_literal_secret_is_refused_with_its_line_and_never_repeated() {
+    let secret = "sk-live-4242424242424242";
+    let cases = [
+        format!("version: 1\nsystems:\n  cloud:\n    http:\n      url: https://c.internal/mcp\n      headers:\n        authorization: Bearer {secret}\n"),
+        format!("version: 1\nsystems:\n  cloud:\n    stdio:\n      command: x\n      env:\n        CLOUD_KEY: {secret}\n"),
+        format!("version: 1\nsystems:\n  cloud:\n    stdio:\n      command: x\n      args:\n        - --key={secret}\n"),
+        format!("version: 1\nsystems:\n  cloud:\n    http:\n      url: https://me:{secret}@c.internal/mcp\n"),
+        format!("version: 1\nstore:\n  postgres:\n    url: postgres://b:{secret}@db/x\n"),
+    ];
+    for text in cases {
+        let (code, line, shown) = refused(&text);
+        let at = 1 + text.lines().position(|l| l.contains(secret)).unwrap() as u64;
+        assert_eq!((code, line), ("config.literal_secret", at), "{text}");
+        assert!(!shown.contains(secret) && shown.contains("secret://env/"), "{shown}");
+    }
+    // In the wrong place it is another error, and is not repeated either.
+    for text in [format!("version: 1\nstore: postgres://b:{secret}@db/x\n"), format!("version: 1\nmode: {secret}\n"), format!("version: {secret}\n"), format!("version: 1\nlisten: {secret}\n")] {
+        assert!(!refused(&text).2.contains(secret), "{}", refused(&text).2);
+    }
+}
+
+#[test]
+fn the_environment_comes_before_the_file() {
+    let dir = folder();
+    let overrides = Overrides {
+        listen: Some("127.0.0.1:9999".into()),
+        external_url: Some("http://localhost:9999/".into()),
+        data: Some("/var/lib/x".into()),
+        trust_domain: Some("other.example".into()),
+        store: Some("secret://file/token".into()),
+    };
+    let config = Config::read(&dir.path().join(FILE_NAME), FULL, &overrides, Secrets::Fetch).unwrap();
+    assert_eq!(config.listen.port(), 9999);
+    assert_eq!(config.external_url.as_deref(), Some("http://localhost:9999"));
+    assert_eq!((config.data.to_str(), config.trust_domain.as_str()), (Some("/var/lib/x"), "other.example"));
+    assert!(matches!(config.store, Store::Postgres(_)));
+    let literal = Overrides { store: Some("postgres://u:p@h/d".into()), ..Overrides::default() };
+    let error = Config::read(&dir.path().join(FILE_NAME), FULL, &literal, Secrets::Fetch).unwrap_err();
+    assert_eq!(error.code(), "config.literal_secret");
+}
+
+#[test]
+fn tools_and_policies_may_be_files_folders_and_patterns() {
+    let dir = folder();
+    let at = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    at("tools/cloud.yaml", "tool: cloud.a\neffect: read\n");
+    at("tools/more.yaml", "- tool: cloud.b\n  effect: update\n- { tool: cloud.c, effect: delete }\n");
+    at("policies/all.cedar", "permit (principal, action, resource);");
+    at("policies/classes/ops.cedar", "// ops");
+    let load = |text: &str| Config::read(&dir.path().join(FILE_NAME), text, &Overrides::default(), Secrets::Fetch);
+    assert_eq!(load("version: 1\ntools: tools\n").unwrap().tools.len(), 3);
+    assert_eq!(load("version: 1\ntools: tools/m*.yaml\n").unwrap().tools.len(), 2);
+    let policies = load("version: 1\npolicies: policies\n").unwrap().policies.unwrap();
+    assert_eq!(policies.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["all.cedar", "classes/ops.cedar"]);
+    at("tools/bad.yaml", "tool: cloud.d\nefect: read\n");
+    let error = load("version: 1\ntools: tools\n").unwrap_err();
+    assert_eq!((error.code(), error.line), ("config.unknown_key", Some(2)));
+    assert!(error.to_string().contains("bad.yaml:2:"), "{error}");
+}
+
+fn schema() -> Json {
+    serde_json::from_str(SCHEMA).unwrap()
+}
+
+fn as_json(yaml: &str) -> Json {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+#[test]
+fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    let check = |text: &str| {
+        let (read, valid) = (read(text).is_ok(), schema.is_valid(&as_json(text)));
+        assert_eq!(read, valid, "reader {read}, schema {valid}:\n{text}");
+        valid
+    };
+    assert!(check(FULL) && check("version: 1\n"));
+    assert!(check("version: 1\nagents: [ { id: a, owner: o, class: c, ceiling: [ { tool: x.y, args: { n: { all_of: [ { range: { min: 1 } }, { length: 3 } ] } } } ] } ]\n"));
+    for bad in [
+        "version: 1\nlistn: x\n",
+        "version: 2\n",
+        "version: 1\nmode: observe\n",
+        "version: 1\nlimits: { token_ttl_s: 3600 }\n",
+        "version: 1\nsystems: { a: { http: { url: \"https://x/\", headers: { authorization: abc } } } }\n",
+        "version: 1\nsystems: { A: { http: { url: \"https://x/\" } } }\n",
+        "version: 1\nagents: [ { id: a, owner: o } ]\n",
+        "version: 1\ntools: [ { tool: a.b, effect: look } ]\n",
+    ] {
+        assert!(!check(bad), "{bad}");
+    }
+}
+
+/// An example of every object of the schema, with the path to put it at; the reader's own list of known keys must
+/// be the schema's list, in both directions.
+#[test]
+fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
+    let agent = |inner: Json| json!({"version": 1, "agents": [inner]});
+    let ceiling = |inner: Json| agent(json!({"id": "a", "owner": "o", "class": "c", "ceiling": [inner]}));
+    let arg = |inner: Json| ceiling(json!({"tool": "x.y", "args": {"n": inner}}));
+    let tool = |inner: Json| json!({"version": 1, "tools": [inner]});
+    let manifest = |key: &str, inner: Json| tool(json!({"tool": "x.y", "effect": "read", key: inner}));
+    let odd = || json!({"~": 0});
+    let cases = [
+        ("", json!({"version": 1, "~": 0})),
+        ("postgres", json!({"version": 1, "store": {"postgres": odd()}})),
+        ("person", json!({"version": 1, "people": [odd()]})),
+        ("directory", json!({"version": 1, "directory": odd()})),
+        ("agent", agent(odd())),
+        ("capability", ceiling(odd())),
+        ("delegate", ceiling(json!({"tool": "x.y", "delegate": odd()}))),
+        ("budget", ceiling(json!({"tool": "x.y", "limits": odd()}))),
+        ("range", arg(json!({"range": odd()}))),
+        ("url", arg(json!({"url": odd()}))),
+        ("each", arg(json!({"each": odd()}))),
+        ("stdio", json!({"version": 1, "systems": {"a": {"stdio": odd()}}})),
+        ("http", json!({"version": 1, "systems": {"a": {"http": odd()}}})),
+        ("manifest", tool(odd())),
+        ("arg", manifest("args", json!({"n": odd()}))),
+        ("resource", manifest("resource", odd())),
+        ("rule", manifest("result", json!([odd()]))),
+        ("when", manifest("result", json!([{"path": "p", "trust": "exact", "when": odd()}]))),
+        ("label", manifest("labels", odd())),
+        ("limits", json!({"version": 1, "limits": odd()})),
+    ];
+    let schema = schema();
+    let objects = schema["$defs"].as_object().unwrap().iter().filter(|(_, d)| d.get("properties").is_some());
+    let mut named: BTreeSet<&str> = objects.map(|(name, _)| name.as_str()).collect();
+    for (name, document) in &cases {
+        named.remove(name);
+        let place = if name.is_empty() { &schema } else { &schema["$defs"][name] };
+        let published: BTreeSet<String> = place["properties"].as_object().unwrap().keys().cloned().collect();
+        let shown = refused(&document.to_string()).2;
+        let (_, list) = shown.split_once("Known here: ").unwrap_or_else(|| panic!("{name}: {shown}"));
+        let known: BTreeSet<String> = list.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        assert_eq!(known, published, "{name}");
+    }
+    assert!(named.is_empty(), "no case for {named:?}");
+}

@@ -1,0 +1,286 @@
+//! One node: store, engine, HTTP API and gateway on one listener, as `up` and the demo run it.
+//!
+//! What the configuration states becomes events, each by the first operator. A manifest is recorded at once, so
+//! that policies can name its tool, and is pinned to the first definition that the tool server offers; until then
+//! every call through the gateway is refused. A definition that changes after that is left to a human.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_audit::NoteSigner;
+use bailiwick_core::agent::{OPERATORS, Person};
+use bailiwick_core::ids::{GroupId, PrincipalId};
+use bailiwick_core::tool::{Manifest, Standing};
+use bailiwick_core::{TenantId, ToolId};
+use bailiwick_engine::{Engine, Ledger, SystemClock};
+use bailiwick_gateway::{Gateway, GatewayConfig, TokenDoor};
+use bailiwick_server::ServerState;
+use bailiwick_store::{Location, Store};
+use bailiwick_token::{Jwks, Mint, Verifier};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{self, Config};
+use crate::door::SharedDoor;
+use crate::fail::{Exit, Failure};
+use crate::keys::{Keys, private_folder};
+
+/// The one tenant of a node that runs alone.
+const TENANT: &str = "main";
+/// How often is looked for tools that appeared.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// A node that runs.
+pub(crate) struct Node {
+    /// How clients reach it.
+    pub(crate) url: String,
+    /// Where it really listens.
+    pub(crate) address: SocketAddr,
+    /// The first operator, and whether their key is new.
+    pub(crate) operator: Operator,
+    /// The engine, for what a person beside the node may see.
+    pub(crate) engine: Engine,
+    manifests: Vec<Manifest>,
+    systems: BTreeSet<String>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<std::io::Result<()>>,
+    worker: JoinHandle<()>,
+    classifier: JoinHandle<()>,
+}
+
+/// The first operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator {
+    /// Who.
+    pub(crate) id: PrincipalId,
+    /// Whether the key was made just now.
+    pub(crate) is_new: bool,
+}
+
+impl Node {
+    /// Starts a node. When this returns, it answers.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says which part could not start.
+    pub(crate) async fn start(config: Config) -> Result<Node, Failure> {
+        let listener = listen(config.listen).await?;
+        let address = listener.local_addr().map_err(|e| cannot_listen(config.listen, &e))?;
+        let url = config.external_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        private_folder(&config.data)?;
+        let keys = Keys::of(&config.data);
+        let engine = engine(&config, &keys, &url).await?;
+        let operator = found_operator(&config, &keys, &engine).await?;
+        apply(&config, &engine, &operator.id).await?;
+        let (issuer, audience) = engine.token_names();
+        let verifier = Verifier::new(issuer, audience, &Jwks::new([engine.token_key().clone()])).for_tenant(TENANT);
+        let door = SharedDoor::new(TokenDoor::new(&url, verifier));
+        let gateway = Gateway::start(
+            Arc::new(engine.clone()),
+            door.clone(),
+            config.systems.clone(),
+            GatewayConfig::at(&url),
+        )
+        .map_err(|e| Failure::usage(e.to_string(), "Correct `systems` in the configuration."))?;
+        let api = server_state(&engine, &url, door);
+        let router = bailiwick_server::router(api).merge(bailiwick_gateway::router(gateway));
+        let (stop, mut stopped) = watch::channel(false);
+        let server = tokio::spawn(bailiwick_server::serve(listener, router, async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }));
+        let worker = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.work().await }
+        });
+        let systems = config.systems.iter().map(|s| s.system.to_string()).collect();
+        let classifier = tokio::spawn(classify(engine.clone(), operator.id.clone(), config.tools.clone()));
+        let manifests = config.tools;
+        Ok(Node { url, address, operator, engine, manifests, systems, stop, server, worker, classifier })
+    }
+
+    /// Waits until every tool that the configuration describes has been offered and classified, or the time is up.
+    /// Gives the tools that are still missing.
+    pub(crate) async fn ready(&self, within: Duration) -> Vec<ToolId> {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let missing = self.missing();
+            if missing.is_empty() || tokio::time::Instant::now() >= deadline {
+                return missing;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn missing(&self) -> Vec<ToolId> {
+        let registry = self.engine.registry();
+        let classified = |tool: &ToolId| {
+            registry.tool(tool).is_some_and(|t| matches!(t.standing, Standing::Classified { pin: Some(_) }))
+        };
+        let ours = self.manifests.iter().filter(|m| self.systems.contains(m.tool.system()));
+        ours.map(|m| m.tool.clone()).filter(|tool| !classified(tool)).collect()
+    }
+
+    /// Stops: no new requests, those under way may finish, the log is closed.
+    pub(crate) async fn stop(self) {
+        self.classifier.abort();
+        self.stop.send_replace(true);
+        if let Ok(Err(error)) = self.server.await {
+            tracing::warn!(%error, "the listener failed");
+        }
+        self.worker.abort();
+        self.engine.store().close().await;
+    }
+}
+
+async fn listen(at: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(at).await.map_err(|e| cannot_listen(at, &e))
+}
+
+fn cannot_listen(at: SocketAddr, error: &std::io::Error) -> Failure {
+    let what = format!("cannot listen on {at}: {error}");
+    let next = "Is another bailiwick running? Choose another port with --listen or BAILIWICK_LISTEN.";
+    Failure::failed("listen.failed", what, next)
+}
+
+async fn engine(config: &Config, keys: &Keys, url: &str) -> Result<Engine, Failure> {
+    let location = match &config.store {
+        config::Store::Embedded => Location::Sqlite(config.data.join("ledger.db")),
+        config::Store::Postgres(url) => Location::Postgres(url.expose().to_owned()),
+    };
+    let trouble = |what: String, code: &str| Failure::new(Exit::Unreachable, code, what, "");
+    let store = Store::open(location).await.map_err(|e| trouble(e.to_string(), e.code()))?;
+    let signer = NoteSigner::from_seed(&format!("{}/ledger", config.trust_domain), &keys.ledger_seed()?)?;
+    let tenant = TenantId::parse(TENANT)?;
+    let settings = bailiwick_engine::Config {
+        tenant,
+        trust_domain: config.trust_domain.clone(),
+        audience: GatewayConfig::at(url).resource(),
+        token_ttl_secs: config.token_ttl_secs,
+        clock: Arc::new(SystemClock::default()),
+        mint: Mint::new(url, keys.token()?),
+        ledger: Ledger::new(signer),
+    };
+    Ok(Engine::open(store, settings).await?)
+}
+
+/// The API answers to the names the gateway answers to: loopback has three.
+fn server_state(engine: &Engine, url: &str, door: SharedDoor) -> ServerState {
+    let state = ServerState::new(engine.clone(), url, Arc::new(door));
+    GatewayConfig::at(url).hosts.iter().fold(state, |state, host| state.allow_host(host))
+}
+
+/// The first operator: of the configuration, else of the registry, else a new one. Their key is made beside the
+/// log, and only its hash goes in.
+async fn found_operator(config: &Config, keys: &Keys, engine: &Engine) -> Result<Operator, Failure> {
+    let id = match config.people.iter().find(|p| p.is_in(OPERATORS) && !p.workload) {
+        Some(person) => person.id.clone(),
+        None if config.people.is_empty() => match keys.operator()? {
+            Some(id) => id,
+            None => PrincipalId::parse(&format!("operator@{}", config.trust_domain))?,
+        },
+        None => {
+            let next = format!("Add `{OPERATORS}` to the groups of whoever runs this.");
+            return Err(Failure::usage("nobody in `people` is an operator", next));
+        }
+    };
+    let is_new = keys.person(&id)?.is_none();
+    let key = keys.found_person(&id)?;
+    keys.set_operator(&id)?;
+    let registry = engine.registry();
+    let mut person = registry.person(&id).cloned().unwrap_or_else(|| Person {
+        id: id.clone(),
+        groups: [OPERATORS, bailiwick_core::agent::APPROVERS]
+            .iter()
+            .filter_map(|g| GroupId::parse(g).ok())
+            .collect(),
+        workload: false,
+        keys: BTreeSet::new(),
+    });
+    person.keys.extend(bailiwick_api::wire::key_digest(&key));
+    engine.set_person(&id, person).await?;
+    Ok(Operator { id, is_new })
+}
+
+/// Makes events of what the configuration states and the registry does not know yet.
+async fn apply(config: &Config, engine: &Engine, by: &PrincipalId) -> Result<(), Failure> {
+    for stated in &config.people {
+        let mut person = stated.clone();
+        person.keys = engine.registry().person(&person.id).map(|p| p.keys.clone()).unwrap_or_default();
+        engine.set_person(by, person).await?;
+    }
+    if let Some(directory) = &config.directory {
+        engine.set_directory(by, directory.clone()).await?;
+    }
+    for stated in &config.agents {
+        apply_agent(engine, by, stated.clone()).await?;
+    }
+    for manifest in &config.tools {
+        if engine.registry().tool(&manifest.tool).is_none() {
+            engine.classify(by, manifest.clone(), None).await?;
+        }
+    }
+    // Last: policies may name every agent and tool above.
+    if let Some(policies) = &config.policies {
+        engine.set_policy(by, policies).await?;
+    }
+    Ok(())
+}
+
+async fn apply_agent(engine: &Engine, by: &PrincipalId, mut agent: bailiwick_core::agent::Agent) -> Result<(), Failure> {
+    let held = engine.registry().agent(&agent.id).cloned();
+    if let Some(held) = &held {
+        agent.keys.extend(held.keys.iter().cloned());
+    }
+    if held.as_ref() == Some(&agent) {
+        return Ok(());
+    }
+    let id = agent.id.clone();
+    engine.set_agent(by, agent).await?;
+    if held.is_some() {
+        engine.end_tasks_of(by, &id, "the agent was changed in the configuration").await?;
+    }
+    Ok(())
+}
+
+/// Pins tools to the definitions they are first offered with, and states again what has been stated anew.
+async fn classify(engine: Engine, by: PrincipalId, manifests: Vec<Manifest>) {
+    let mut rest = manifests;
+    while !rest.is_empty() {
+        let mut later = Vec::new();
+        for manifest in rest {
+            if !settled(&engine, &by, &manifest).await {
+                later.push(manifest);
+            }
+        }
+        rest = later;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Whether there is nothing more to do for this tool.
+async fn settled(engine: &Engine, by: &PrincipalId, manifest: &Manifest) -> bool {
+    let registry = engine.registry();
+    let Some(tool) = registry.tool(&manifest.tool) else { return false };
+    let stated = tool.manifest.as_ref() == Some(manifest);
+    let again = match (&tool.standing, tool.seen) {
+        (Standing::Quarantined { was: Some(_) }, _) => {
+            let next = format!("look at it with `bailiwick tool show {}`", manifest.tool);
+            tracing::warn!(tool = %manifest.tool, next, "its definition has changed; it stays shut until somebody classifies it");
+            return true;
+        }
+        (Standing::Quarantined { was: None } | Standing::Proposed, Some(_)) => true,
+        _ => !stated,
+    };
+    if again {
+        match engine.classify(by, manifest.clone(), tool.seen).await {
+            Ok(()) => tracing::info!(tool = %manifest.tool, "classified as the configuration states"),
+            Err(error) => {
+                tracing::error!(tool = %manifest.tool, code = %error.code, %error, "not classified; trying again");
+                return false;
+            }
+        }
+    }
+    tool.seen.is_some()
+}
