@@ -35,8 +35,6 @@ const TOKEN_TTL_SECS_DEFAULT: u64 = 120;
 /// The configuration with every path resolved and every reference checked.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The folder that relative paths start from: the file's own.
-    pub(crate) root: PathBuf,
     /// SPIFFE trust domain of the agents.
     pub(crate) trust_domain: String,
     /// Where to listen.
@@ -342,12 +340,11 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         store: store(file.store, overrides, base)?,
         people: people(file.people),
         directory: file.directory,
-        agents: unique(file.agents)?,
+        agents: checked(file.agents)?,
         systems: file.systems.into_iter().map(|(n, s)| system(&n, s, base)).collect::<Result<_, _>>()?,
         tools: tools(file.tools, root)?,
         policies: file.policies.map(|p| policies(&root.join(p))).transpose()?,
         token_ttl_secs: token_ttl(file.limits.token_ttl_s)?,
-        root: root.to_owned(),
     })
 }
 
@@ -406,8 +403,15 @@ fn people(entries: Vec<PersonEntry>) -> Vec<Person> {
         .collect()
 }
 
-fn unique(agents: Vec<Agent>) -> Result<Vec<Agent>, ConfigError> {
+/// Names are unique, and keys are thumbprints: 32 bytes in base64url.
+fn checked(agents: Vec<Agent>) -> Result<Vec<Agent>, ConfigError> {
     let mut seen = BTreeSet::new();
+    let unfit = |key: &&String| bailiwick_token::Digest::parse(key).is_err();
+    if let Some(agent) = agents.iter().find(|a| a.keys.iter().any(|k| unfit(&k))) {
+        let what = format!("a key of agent `{}` is not a thumbprint", agent.id);
+        let next = "Leave `keys` out; `bailiwick agent add` makes a key and registers it.";
+        return Err(ConfigError::new("config.malformed", what, next));
+    }
     match agents.iter().find(|a| !seen.insert(a.id.clone())) {
         Some(twice) => Err(ConfigError::new(
             "config.duplicate_key",

@@ -132,13 +132,13 @@ fn config(stage: &Stage, folder: &Path, keys: &Keys, tickets: &Path, cloud: &Pat
         std::fs::write(path, source.text)?;
     }
     std::fs::write(policies.join("cloud.cedar"), include_str!("cloud.cedar"))?;
-    let mut text = include_str!("bailiwick.yaml").replace("PORT", &free_port()?.to_string());
+    let mut text = include_str!("bailiwick.yaml").replace("$PORT", &free_port()?.to_string());
     for agent in AGENTS {
         let jkt = agent_key(keys, agent)?.public().jkt().to_string();
-        text = text.replace(&format!("KEY_OF_{}", agent.to_ascii_uppercase()), &quoted(&jkt)?);
+        text = text.replace(&format!("$KEY_OF_{}", agent.to_ascii_uppercase()), &quoted(&jkt)?);
     }
     let path = |p: &Path| quoted(&p.to_string_lossy());
-    text = text.replace("PROGRAM", &path(&stage.program)?).replace("TICKETS", &path(tickets)?).replace("CLOUD", &path(cloud)?);
+    text = text.replace("$PROGRAM", &path(&stage.program)?).replace("$TICKETS", &path(tickets)?).replace("$CLOUD", &path(cloud)?);
     let file = folder.join(crate::config::FILE_NAME);
     std::fs::write(&file, &text)?;
     Ok(Config::read(&file, &text, &Overrides::default(), Secrets::Fetch)?)

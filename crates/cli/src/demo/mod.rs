@@ -87,7 +87,12 @@ fn commented(tickets: &State) -> bool {
 pub(crate) async fn run(ctx: &Ctx, demo: Demo) -> Done {
     let stage = Stage::build().map_err(broken)?;
     let story = Story::new(ctx.out);
-    let report = play(&stage, &story).await.map_err(broken)?;
+    let played = play(&stage, &story).await;
+    if demo.keep {
+        let kept = stage.root.keep();
+        ctx.out.say(&format!("kept: {}", kept.display()));
+    }
+    let report = played.map_err(broken)?;
     let missing = shortfalls(&report);
     ctx.out.show(&report, |paint| {
         let [before, after] = report.rounds.as_slice() else { return String::new() };
@@ -100,10 +105,6 @@ pub(crate) async fn run(ctx: &Ctx, demo: Demo) -> Done {
             paint.bold("bailiwick up")
         )
     });
-    if demo.keep {
-        let kept = stage.root.keep();
-        ctx.out.say(&format!("kept: {}", kept.display()));
-    }
     if missing.is_empty() {
         return Ok(());
     }
