@@ -20,14 +20,19 @@ const ARRIVE: Duration = Duration::from_secs(10);
 pub(crate) async fn read(body: Body) -> Result<Bytes, Refusal> {
     match tokio::time::timeout(ARRIVE, axum::body::to_bytes(body, BYTES_MAX)).await {
         Err(_) => Err(Refusal::new(408, "body.slow", "the body did not arrive in time", "send it again")),
-        Ok(Err(_)) => Err(Refusal::new(
+        Ok(Err(error)) if is_too_large(&error) => Err(Refusal::new(
             413,
             "body.too_large",
-            format!("the body is larger than {BYTES_MAX} bytes, or broke off"),
+            format!("the body is larger than {BYTES_MAX} bytes"),
             "send less",
         )),
+        Ok(Err(_)) => Err(Refusal::new(400, "body.broken", "the body broke off", "send it again")),
         Ok(Ok(bytes)) => Ok(bytes),
     }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>())
 }
 
 /// Refuses a body of another media type, or a compressed one, before it is read. A page of another origin can

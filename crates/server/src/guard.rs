@@ -194,8 +194,15 @@ fn check_place(state: &ServerState, authority: Option<&str>, headers: &HeaderMap
             "use the server's own URL, or add the name where it is started",
         ));
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Refusal::new(400, "request.ambiguous", "the body has two lengths", "send one"));
+    // A length and a chunked body together are two readings of one request; bodies here are small and have a
+    // length, so chunked ones are not taken at all.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Refusal::new(
+            411,
+            "body.length",
+            "the body has no Content-Length",
+            "send one, and no chunks",
+        ));
     }
     let foreign = headers.get_all(header::ORIGIN).iter().any(|origin| {
         let origin = origin.to_str().unwrap_or("").to_ascii_lowercase();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::Uri;
 use bailiwick_engine::Engine;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::door::AgentDoor;
 
@@ -21,6 +21,7 @@ pub struct ServerState {
     pub(crate) hosts: Arc<BTreeSet<String>>,
     pub(crate) origins: Arc<BTreeSet<String>>,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) closing: Arc<watch::Sender<bool>>,
 }
 
 impl ServerState {
@@ -36,6 +37,7 @@ impl ServerState {
             origins: Arc::new([base.clone()].into()),
             base: base.into(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            closing: Arc::new(watch::channel(false).0),
         }
     }
 
@@ -51,6 +53,12 @@ impl ServerState {
     pub fn allow_origin(mut self, origin: &str) -> Self {
         Arc::make_mut(&mut self.origins).insert(origin.trim_end_matches('/').to_ascii_lowercase());
         self
+    }
+
+    /// Ends all event streams, so that a stop has nothing to wait for. Those who watched come back to whoever
+    /// serves next.
+    pub fn end_streams(&self) {
+        self.closing.send_replace(true);
     }
 
     /// The URL of a path of this server.

@@ -67,6 +67,7 @@ fn title(status: u16) -> &'static str {
         405 => "Not a method of this resource",
         408 => "The request took too long to arrive",
         409 => "It does not fit the state things are in",
+        411 => "The request says no length",
         413 => "The request is too large",
         415 => "Not a media type this resource reads",
         421 => "Not a name of this server",

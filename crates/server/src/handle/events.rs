@@ -1,10 +1,11 @@
 //! The event stream (text/event-stream): what was committed, as far as the person may see it.
 //!
 //! Each notice carries its index in the ledger as its id; who comes back with `Last-Event-ID` misses nothing. A
-//! stream ends when the person behind it is changed, so that a right that is gone stops showing at once.
+//! stream ends within a second when the person behind it is changed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -25,6 +26,9 @@ use crate::state::ServerState;
 
 /// Events read at once.
 const BATCH: usize = 256;
+/// How long a quiet stream may go on after a change of the person behind it: a commit is announced before the
+/// registry has folded it.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn stream(state: ServerState, person: Person, ask: Ask) -> Result<Reply, Refusal> {
     let permit = std::sync::Arc::clone(&state.streams).try_acquire_owned().map_err(|_| {
@@ -55,6 +59,7 @@ pub(crate) async fn stream(state: ServerState, person: Person, ask: Ask) -> Resu
         engine: state.engine,
         person,
         committed,
+        closing: state.closing.subscribe(),
         next,
         ready: VecDeque::new(),
         shown: BTreeSet::new(),
@@ -69,6 +74,7 @@ struct Watched {
     engine: Engine,
     person: Person,
     committed: watch::Receiver<u64>,
+    closing: watch::Receiver<bool>,
     next: u64,
     ready: VecDeque<EventNotice>,
     shown: BTreeSet<TaskId>,
@@ -104,7 +110,11 @@ impl Watched {
                 }
             };
             if read.is_empty() {
-                self.committed.changed().await.ok()?;
+                tokio::select! {
+                    more = self.committed.changed() => more.ok()?,
+                    _ = self.closing.wait_for(|closing| *closing) => return None,
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
             }
             for recorded in read {
                 self.next = recorded.index.saturating_add(1);
