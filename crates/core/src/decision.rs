@@ -657,7 +657,7 @@ fn consent<'a>(scene: Scene<'a>, request: &Request, case: Case<'a, '_>) -> Resul
     let shown = shown(case.manifest, case.args);
     let pin = pin_of(scene, &request.tool);
     let presented = presented(scene, request, &case, pin)?;
-    let approved = presented.map(|a| Approved { by: a.yes.clone() });
+    let approved = presented.map(|a| Approved { by: a.yes.clone(), group: a.terms.group.clone() });
     let facts = facts(scene, &case, &shown, approved.clone());
     let (verdict, floor) = (scene.policy.evaluate(&facts), floor(&case));
     let (rule, reason, terms) = match (verdict, floor) {
@@ -675,7 +675,7 @@ fn consent<'a>(scene: Scene<'a>, request: &Request, case: Case<'a, '_>) -> Resul
             return Err(deny(8, "policy.error", "policy", reason, "An operator must look at the policy."));
         }
     };
-    if let Some(rule) = pointless(scene, &facts) {
+    if let Some(rule) = pointless(scene, &facts, &terms) {
         return Err(deny(8, "policy.forbid", &rule, reason, "Approval cannot change this."));
     }
     let why = why(
@@ -694,16 +694,18 @@ fn consent<'a>(scene: Scene<'a>, request: &Request, case: Case<'a, '_>) -> Resul
     })))
 }
 
-/// Never ask for what approval cannot fix: the rule that would still forbid after a yes, if there is one.
-fn pointless(scene: Scene<'_>, facts: &Facts<'_>) -> Option<String> {
-    let everyone: BTreeSet<PrincipalId> = scene
-        .registry
-        .people()
-        .filter(|p| !p.workload && p.id != *facts.initiator)
-        .map(|p| p.id.clone())
-        .collect();
-    let supposed = Facts { approval: Some(Approved { by: everyone }), ..facts.clone() };
-    match scene.policy.evaluate(&supposed) {
+/// Never ask for what approval cannot fix: the rule that would still forbid if everybody who may answer said
+/// yes, if there is one.
+fn pointless(scene: Scene<'_>, facts: &Facts<'_>, terms: &AskTerms) -> Option<String> {
+    let may = |p: &&crate::agent::Person| {
+        !p.workload && p.is_in(terms.group.as_str()) && (terms.initiator_may || p.id != *facts.initiator)
+    };
+    let by: BTreeSet<PrincipalId> = scene.registry.people().filter(may).map(|p| p.id.clone()).collect();
+    if by.len() < usize::from(terms.quorum.max(1)) {
+        return Some("too-few-approvers".to_string());
+    }
+    let supposed = Approved { by, group: terms.group.clone() };
+    match scene.policy.evaluate(&Facts { approval: Some(supposed), ..facts.clone() }) {
         Verdict::Permit { .. } => None,
         Verdict::Forbid { rule, .. } | Verdict::Ask { rule, .. } => Some(rule),
         Verdict::Error { .. } => Some("policy".to_string()),
@@ -911,7 +913,7 @@ fn recorded(shown: Value) -> Value {
 }
 
 /// The resource a call touches: the named one with what is known of it, or the system itself.
-fn resource(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Resource {
+pub fn resource(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Resource {
     let system = || Resource {
         kind: "System".to_string(),
         name: manifest.tool.system().to_string(),

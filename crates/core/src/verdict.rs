@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::agent::Agent;
 use crate::approval::AskTerms;
-use crate::ids::{PrincipalId, StepId, TaskId};
+use crate::ids::{GroupId, PrincipalId, StepId, TaskId};
 use crate::label::Label;
 use crate::time::Time;
 use crate::tool::Manifest;
@@ -40,6 +40,8 @@ pub struct Resource {
 pub struct Approved {
     /// The people who said yes.
     pub by: BTreeSet<PrincipalId>,
+    /// The group that was asked, of which they are members.
+    pub group: GroupId,
 }
 
 /// Everything a policy may look at. All of it is computed; nothing is an agent's word.

@@ -46,7 +46,7 @@ impl Act {
             args: &self.args,
             label: &self.label,
             unexplained: &self.unexplained,
-            approval: self.by.clone().map(|by| Approved { by }),
+            approval: self.by.clone().map(|by| Approved { by, group: GroupId::parse("sre-oncall").unwrap() }),
             now: self.now,
             remaining_ms: 60_000,
         }
@@ -398,7 +398,7 @@ fn several_rules_that_ask_become_one_question_on_the_strictest_terms() {
 
     let any = with(&[
         ask("a", "@ask @initiator_may(\"true\") @ask_ttl(\"1h\") @reason(\"First.\")"),
-        ask("b", "@ask(\"sre\") @quorum(\"2\") @ask_ttl(\"5m\") @reason(\"Second.\")"),
+        ask("b", "@ask(\"sre-oncall\") @quorum(\"2\") @ask_ttl(\"5m\") @reason(\"Second.\")"),
     ]);
     let Verdict::Ask { rule, reason, terms } = any.evaluate(&act.facts()) else { panic!() };
     assert_eq!(
@@ -406,16 +406,16 @@ fn several_rules_that_ask_become_one_question_on_the_strictest_terms() {
         ("b", "Second. First."),
         "the rule that names a group speaks"
     );
-    let group = GroupId::parse("sre").unwrap();
+    let group = GroupId::parse("sre-oncall").unwrap();
     assert_eq!(terms, AskTerms { group, quorum: 2, initiator_may: false, ttl_ms: 300_000 });
     assert_eq!(
         verdict(&any, &act.clone().by(&["omar"])),
-        "ask sre b",
+        "ask sre-oncall b",
         "enough for one rule, not for the other"
     );
     assert_eq!(
         verdict(&any, &act.clone().by(&["omar", "dana"])),
-        "ask sre b",
+        "ask sre-oncall b",
         "the initiator does not count"
     );
     assert_eq!(verdict(&any, &act.clone().by(&["omar", "eve"])), "permit all");

@@ -14,9 +14,9 @@
 //! A rule with `@ask` is lifted by the evaluation itself once enough people have said yes; its author writes
 //! no `unless` for that and so cannot forget it. A plain `forbid` is never lifted.
 
-use std::collections::BTreeSet;
 
 use bailiwick_core::ids::{AgentClass, GroupId, PrincipalId};
+use bailiwick_core::verdict::Approved;
 use cedar_policy::{ActionConstraint, Effect, Policy};
 
 use crate::errors::{PolicyError, did_you_mean};
@@ -72,10 +72,12 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Whether the people who said yes are enough for this rule.
-    pub(crate) fn is_lifted(&self, by: &BTreeSet<PrincipalId>, initiator: &PrincipalId) -> bool {
-        let counted = by.iter().filter(|who| self.initiator_may || *who != initiator).count();
+    /// Whether the people who said yes are enough for this rule, and of the group it asks. An approval that
+    /// another rule asked another group for lifts nothing here.
+    pub(crate) fn is_lifted(&self, approval: &Approved, initiator: &PrincipalId) -> bool {
+        let counted = approval.by.iter().filter(|who| self.initiator_may || *who != initiator).count();
         counted >= usize::from(self.quorum)
+            && self.group.as_ref().is_none_or(|group| *group == approval.group)
     }
 }
 
@@ -325,12 +327,18 @@ mod tests {
         let who = |name: &str| PrincipalId::parse(name).unwrap();
         let (dana, omar, eve) = (who("dana"), who("omar"), who("eve"));
         let ask = |quorum, initiator_may| Ask { group: None, quorum, initiator_may, ttl_ms: 1 };
-        let by = |names: &[&PrincipalId]| names.iter().map(|n| (*n).clone()).collect::<BTreeSet<_>>();
+        let group = GroupId::parse("approvers").unwrap();
+        let by = |names: &[&PrincipalId]| Approved {
+            by: names.iter().map(|n| (*n).clone()).collect(),
+            group: group.clone(),
+        };
         assert!(!ask(1, false).is_lifted(&by(&[&dana]), &dana));
         assert!(ask(1, true).is_lifted(&by(&[&dana]), &dana));
         assert!(ask(1, false).is_lifted(&by(&[&omar]), &dana));
         assert!(!ask(2, false).is_lifted(&by(&[&dana, &omar]), &dana));
         assert!(ask(2, false).is_lifted(&by(&[&eve, &omar]), &dana));
-        assert!(!ask(1, true).is_lifted(&BTreeSet::new(), &dana));
+        assert!(!ask(1, true).is_lifted(&by(&[]), &dana));
+        let of_another = Ask { group: GroupId::parse("sre").ok(), ..ask(1, false) };
+        assert!(!of_another.is_lifted(&by(&[&omar]), &dana), "that group was not asked");
     }
 }

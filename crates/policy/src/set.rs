@@ -197,7 +197,7 @@ impl JudgesFacts for CompiledSet {
 /// Whether enough people have said yes for this rule to step aside.
 pub(crate) fn is_lifted(rule: &Rule, facts: &Facts<'_>) -> bool {
     match (&rule.ask, &facts.approval) {
-        (Some(ask), Some(approval)) => ask.is_lifted(&approval.by, facts.initiator),
+        (Some(ask), Some(approval)) => ask.is_lifted(approval, facts.initiator),
         _ => false,
     }
 }

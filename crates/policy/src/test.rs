@@ -25,8 +25,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bailiwick_core::agent::Agent;
-use bailiwick_core::ids::{AgentClass, AgentId, DataClass, PrincipalId, StepId, TaskId, ToolId};
+use bailiwick_core::agent::{APPROVERS, Agent};
+use bailiwick_core::ids::{AgentClass, AgentId, DataClass, GroupId, PrincipalId, StepId, TaskId, ToolId};
 use bailiwick_core::label::{Label, Level};
 use bailiwick_core::time::Time;
 use bailiwick_core::tool::{Arg, Effect, Manifest, ResourceSpec};
@@ -164,6 +164,20 @@ pub struct Case {
 pub struct By {
     /// Who.
     pub by: BTreeSet<PrincipalId>,
+    /// The group that was asked; absent: the one that the policies ask for this act.
+    #[serde(default)]
+    pub group: Option<GroupId>,
+}
+
+impl By {
+    /// The group this approval is of: the one that was named, or the one that is asked when nobody has said yes.
+    fn group_for(&self, set: &CompiledSet, unapproved: &Facts<'_>) -> Option<GroupId> {
+        let asked = || match set.evaluate(unapproved) {
+            Verdict::Ask { terms, .. } => Some(terms.group),
+            _ => GroupId::parse(APPROVERS).ok(),
+        };
+        self.group.clone().or_else(asked)
+    }
 }
 
 /// What must come out: `allow`, `deny`, `error`, `{ ask: GROUP }` or `{ deny: RULE }`.
@@ -322,7 +336,11 @@ impl World {
             Ok(scene) => scene,
             Err(error) => return (Some(error), Duration::ZERO),
         };
-        let facts = scene.facts(case);
+        let mut facts = scene.facts(case);
+        facts.approval = case
+            .approval
+            .as_ref()
+            .and_then(|a| Some(Approved { by: a.by.clone(), group: a.group_for(set, &facts)? }));
         let began = Instant::now();
         let verdict = set.evaluate(&facts);
         let took = began.elapsed();
@@ -383,7 +401,8 @@ impl Scene {
             return Err("a case says either `do` or `hand_to`".to_owned());
         }
         let args = case.with.clone().unwrap_or_else(Value::empty);
-        let resource = manifest.as_ref().map(|m| touched(m, &args));
+        let resource =
+            manifest.as_ref().zip(args.as_map()).map(|(m, args)| bailiwick_core::decision::resource(m, args));
         let label =
             Label { level: case.level, classes: case.classes.clone(), untrusted: case.untrusted.clone() };
         Ok(Scene {
@@ -415,24 +434,11 @@ impl Scene {
             args: &self.args,
             label: &self.label,
             unexplained: &case.unexplained,
-            approval: case.approval.as_ref().map(|a| Approved { by: a.by.clone() }),
+            approval: None,
             now: Time(case.now),
             remaining_ms: 600_000,
         }
     }
-}
-
-/// The resource a call touches, as the core tells it from the manifest.
-fn touched(manifest: &Manifest, args: &Value) -> Resource {
-    let system = manifest.tool.system().to_owned();
-    let Some(spec) = &manifest.resource else {
-        return Resource { kind: "System".to_owned(), name: system, attrs: BTreeMap::new() };
-    };
-    let name = match &spec.from {
-        Some(arg) => args.get(arg).and_then(Value::spelled).unwrap_or_default(),
-        None => system,
-    };
-    Resource { kind: spec.kind.clone(), attrs: spec.known.get(&name).cloned().unwrap_or_default(), name }
 }
 
 impl Expect {
