@@ -84,10 +84,10 @@ fn known_agents(registry: &Registry, chain: &Chain) -> Result<(), BadOpening> {
 }
 
 fn under_ceiling(agent: &Agent, asked: &Capability) -> Result<(), BadOpening> {
-    let use_ok = !asked.may_use || agent.ceiling.iter().any(|c| c.may_use && c.encloses_args(asked));
+    let use_ok = !asked.may_use || agent.ceiling.iter().any(|c| c.may_use && c.encloses(asked).is_ok());
     let pass_ok = asked.delegate.as_ref().is_none_or(|want| {
         agent.ceiling.iter().any(|c| {
-            c.encloses_args(asked)
+            c.encloses(asked).is_ok()
                 && c.delegate.as_ref().is_some_and(|d| d.depth >= want.depth && want.to.is_subset(&d.to))
         })
     });

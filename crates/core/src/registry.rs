@@ -320,7 +320,11 @@ impl Registry {
         if let (Some(definition), true) = (pending, seen.is_some() && seen == pin) {
             self.definitions.insert(id.clone(), definition);
         }
-        let standing = Standing::Classified { pin };
+        // A newer definition than the one the human looked at: as changed as if it had come afterwards.
+        let standing = match (seen, pin) {
+            (Some(seen), Some(was)) if seen != was => Standing::Quarantined { was: pin },
+            _ => Standing::Classified { pin },
+        };
         self.tools.insert(id, Tool { manifest: Some(manifest.clone()), standing, seen });
     }
 }

@@ -11,6 +11,7 @@ use crate::decision::SHORTENED;
 use crate::event::{Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent};
 use crate::grant::{Grant, Held};
 use crate::ids::{ApprovalId, DecisionId, GrantId, LeaseId};
+use crate::label::Label;
 use crate::lease::{Lease, LeaseState};
 use crate::origin::{Explained, Origin, Written, scan};
 use crate::time::Time;
@@ -281,7 +282,9 @@ impl Task {
             Ruled::Ask => {
                 if let Some(asked) = &decided.asked {
                     self.asks = self.asks.saturating_add(1);
-                    self.approvals.insert(asked.approval.clone(), question(decided, asked, at));
+                    // A handle names one question for ever: used or answered, it never waits again (INV3).
+                    let handle = asked.approval.clone();
+                    self.approvals.entry(handle).or_insert_with(|| question(decided, asked, at));
                 }
             }
             Ruled::Deny => self.count_refusal(&decided.grant),
@@ -330,9 +333,7 @@ impl Task {
         if let Some(capability) = call.capability {
             self.charge(&call.grant, &Charge { capability, spent: reported.spent });
         }
-        if let Some(grant) = self.grants.get_mut(&call.grant) {
-            grant.label = grant.label.join(&reported.label);
-        }
+        self.taint(&call.grant, &reported.label);
         for (id, field) in reported.explains.iter().filter(|(id, _)| !self.written.may_be(id)) {
             let origin = Origin::Result { tool: String::from(call.tool.as_str()), field: field.clone() };
             self.explained.add(id.clone(), origin);
@@ -343,14 +344,36 @@ impl Task {
         if let Some((proof, until)) = handed.proof {
             self.remember(proof, until, self.newest);
         }
-        let Some(new) = &handed.grant else { return self.count_refusal(&handed.parent) };
+        let Some(new) = handed.grant.as_ref().filter(|_| handed.outcome == Ruled::Allow) else {
+            return self.count_refusal(&handed.parent);
+        };
+        let Some(depth) = self.place_for(handed, new) else { return };
         if let Some(step) = &handed.chain_step {
             *self.progress.entry(step.clone()).or_insert(0) += 1;
         }
         self.handoffs = self.handoffs.saturating_add(1);
-        let depth = self.grants.get(&handed.parent).map_or(u8::MAX, |p| p.depth.saturating_add(1));
         let child = child_grant(handed, new, depth);
-        self.grants.entry(child.id.clone()).or_insert(child);
+        self.grants.insert(child.id.clone(), child);
+    }
+
+    /// The depth of a new grant. `None` if it cannot hang in the tree: its parent or what it was cut from does
+    /// not exist, or its name is taken.
+    ///
+    /// INVARIANT: every parent is older than its child, so each walk to the root ends there.
+    fn place_for(&self, handed: &HandedOff, new: &NewGrant) -> Option<u8> {
+        let parent = self.grants.get(&handed.parent)?;
+        let cut = new.capabilities.iter().all(|(_, from)| usize::from(*from) < parent.held.len());
+        (cut && !self.grants.contains_key(&new.grant)).then(|| parent.depth.saturating_add(1))
+    }
+
+    /// What a branch has read is known on the whole way to the root: a child answers its parent where nobody
+    /// sees it (A31).
+    fn taint(&mut self, grant: &GrantId, label: &Label) {
+        let mut at = Some(grant.clone());
+        while let Some(grant) = at.take().and_then(|id| self.grants.get_mut(&id)) {
+            grant.label = grant.label.join(label);
+            at = grant.parent.clone();
+        }
     }
 
     /// Charges a capability and every ancestor it was cut from.
@@ -375,7 +398,9 @@ impl Task {
         if self.proofs.len() >= PROOFS_MAX / 2 {
             self.proofs.retain(|_, until| *until > now);
         }
-        self.proofs.insert(proof, until);
+        if !self.proofs_full() {
+            self.proofs.insert(proof, until);
+        }
     }
 
     /// Whether no further proof can be remembered: then nothing more is allowed until some have aged.
