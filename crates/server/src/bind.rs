@@ -144,7 +144,6 @@ fn handler(name: &str) -> Option<Handler> {
 mod tests {
     use super::*;
 
-    // proves: K10
     #[test]
     fn every_route_of_the_table_has_a_handler_of_its_kind() {
         let missing: Vec<_> = ROUTES.iter().filter(|r| bound(r).is_none()).map(|r| r.name).collect();

@@ -6,7 +6,7 @@ use bailiwick_api::wire::{
     AgentKey, AgentSet, DirectoryBody, PersonSet, PolicyActive, PolicyCheck, PolicySetView, PolicySource,
     ToolSet,
 };
-use bailiwick_core::agent::{Agent, Person};
+use bailiwick_core::agent::{Agent, OPERATORS, Person};
 use bailiwick_core::registry::Directory;
 use bailiwick_core::{AgentId, ToolId};
 use bailiwick_engine::Kind;
@@ -113,9 +113,25 @@ pub(crate) async fn set_person(state: ServerState, by: Person, ask: Ask) -> Resu
             "make a new key",
         ));
     }
+    if locks_out(&state, &person) {
+        let detail = "nobody could administer any more: this is the last operator who can sign in";
+        return Err(Refusal::new(
+            409,
+            "person.last_operator",
+            detail,
+            "make somebody else an operator first",
+        ));
+    }
     let view = wire::person(&person);
     state.engine.set_person(&by.id, person).await?;
     Reply::json(&view)
+}
+
+/// Whether a change would leave no operator who can sign in.
+fn locks_out(state: &ServerState, changed: &Person) -> bool {
+    let administers = |p: &Person| !p.workload && p.is_in(OPERATORS) && !p.keys.is_empty();
+    let others = state.engine.look(|r| r.people().any(|p| p.id != changed.id && administers(p)));
+    !others && !administers(changed)
 }
 
 pub(crate) async fn directory(state: ServerState, _: Person, _: Ask) -> Result<Reply, Refusal> {

@@ -32,7 +32,6 @@ async fn a_stream_resumes_where_it_broke_off() {
     assert_eq!((minted.index, ended.index), (opened.index + 1, opened.index + 2), "nothing is missed");
 }
 
-// proves: P4
 #[tokio::test]
 async fn a_person_sees_what_they_may_see_and_no_more() {
     let world = World::new().await;

@@ -34,7 +34,7 @@ async fn hand_on(world: &World, support: (&str, &str)) -> String {
     world.token("remediator", made["grant"].as_str().unwrap()).await
 }
 
-// proves: A2, T4, Z1
+// proves: A2, A4, P1, P3, INV3, INV4
 #[tokio::test]
 async fn a_ticket_is_fixed_with_one_approval_and_the_kill_ends_it_all() {
     let world = World::new().await;
@@ -208,6 +208,36 @@ async fn an_operator_keeps_the_books_and_nobody_else_does() {
     assert_eq!(dana.directory().await.unwrap_err().code(), "person.not_operator");
     assert_eq!(root.people().await.unwrap().len(), 5);
 
+    let no_key = PersonSet {
+        id: person("root"),
+        groups: ["operators".parse().unwrap()].into(),
+        workload: false,
+        keys: Some(Default::default()),
+    };
+    assert_eq!(root.set_person(&no_key).await.unwrap_err().code(), "person.last_operator");
+    let key = no_key.keys.clone();
+    let second = PersonSet { id: person("rita"), keys: None, ..no_key };
+    root.set_person(&second).await.unwrap();
+    let still = PersonSet { id: person("root"), keys: key, ..second };
+    assert_eq!(
+        root.set_person(&still).await.unwrap_err().code(),
+        "person.last_operator",
+        "rita has no key yet"
+    );
+
+    let freeze = HaltAsk {
+        scope: ScopeKind::Class,
+        name: "worker".to_owned(),
+        halt: HaltKind::Frozen,
+        reason: "looking into it".to_owned(),
+    };
+    root.halt(&freeze).await.unwrap();
+    let frozen = dana.status().await.unwrap().suspensions;
+    assert!(frozen.iter().any(|s| s.name == "worker" && s.halt == HaltKind::Frozen), "{frozen:?}");
+    let lift = LiftAsk { scope: ScopeKind::Class, name: "worker".to_owned(), reason: "fine".to_owned() };
+    root.lift(&lift).await.unwrap();
+    assert_eq!(root.lift(&lift).await.unwrap_err().code(), "control.not_suspended");
+
     let nobody = TaskId::parse("t-nobody").unwrap();
     assert_eq!(root.task(&nobody).await.unwrap_err().code(), "not_found");
     let task = world.open().await;
@@ -221,7 +251,7 @@ async fn an_operator_keeps_the_books_and_nobody_else_does() {
     assert_eq!(dana.task(&task.task).await.unwrap().summary.state, "ended");
 }
 
-// proves: INV8
+// proves: P4, INV8
 #[tokio::test]
 async fn every_event_has_a_receipt_that_verifies_without_the_server() {
     let world = World::new().await;

@@ -40,6 +40,27 @@ async fn a_proof_is_used_once_also_after_a_restart() {
     assert_eq!((status, fresh["effect"].as_str()), (200, Some("allow")), "the pair: a fresh proof passes");
 }
 
+// proves: A10, INV10
+#[tokio::test]
+async fn of_two_nodes_that_get_the_same_proof_one_takes_it() {
+    let world = World::new().await;
+    let task = world.open().await;
+    let token = world.token("support", task.grant.as_str()).await;
+    let second = world.second_node().await;
+    for _ in 0..5 {
+        let proof = world.prove("support", "POST", "/v1/decisions", Some(&token));
+        let send = |base: &str| {
+            let request =
+                world.http.post(format!("{base}/v1/decisions")).header("content-type", "application/json");
+            request.header("authorization", format!("DPoP {token}")).header("dpop", &proof).body(READ).send()
+        };
+        let (here, there) = tokio::join!(send(&world.base), send(&second));
+        let mut both = [here.unwrap().status().as_u16(), there.unwrap().status().as_u16()];
+        both.sort_unstable();
+        assert_eq!(both, [200, 403], "one is decided, the other is refused as replayed");
+    }
+}
+
 // proves: A09, A11, A12
 #[tokio::test]
 async fn a_token_is_worth_nothing_without_a_proof_for_this_very_request() {

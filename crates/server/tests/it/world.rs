@@ -263,6 +263,19 @@ impl World {
         serde_json::from_value(answer).unwrap()
     }
 
+    /// A second node behind the same URL, with a memory of its own; gives its address. It runs as long as the test.
+    pub(crate) async fn second_node(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let keys = Jwks::new([self.engine.token_key().clone()]);
+        let door =
+            TokenDoor::new(&self.base, Verifier::new(&self.base, &self.base, &keys).for_tenant(&self.tenant));
+        let state = ServerState::new(self.engine.clone(), &self.base, Arc::new(OneDoor(Arc::new(door))));
+        let router = bailiwick_server::router(state.allow_host(&address));
+        tokio::spawn(bailiwick_server::serve(listener, router, std::future::pending()));
+        format!("http://{address}")
+    }
+
     /// Events in the ledger.
     pub(crate) async fn size(&self) -> u64 {
         self.engine.store().head().await.unwrap().size
