@@ -13,8 +13,10 @@ use crate::out::Format;
 /// recorded before it happens, and revoked when the task is over.
 #[derive(Debug, Parser)]
 #[command(name = "bailiwick", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done · 1 failed · 2 usage · 3 denied · 4 approval pending or expired · \
-                        5 not signed in · 6 server unreachable · 7 ledger does not verify · 130 interrupted")]
+#[command(
+    after_help = "Exit codes: 0 done · 1 failed · 2 usage · 3 denied · 4 approval pending or expired · \
+                        5 not signed in · 6 server unreachable · 7 ledger does not verify · 130 interrupted"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
@@ -60,6 +62,26 @@ pub(crate) enum Command {
     /// Tasks: open, list, look at, watch, end
     #[command(subcommand)]
     Task(cmd::task::Task),
+    /// Tools: list, look at, propose a manifest, classify
+    #[command(subcommand)]
+    Tool(cmd::tool::Tool),
+    /// Connect a stock MCP client: it starts this as its tool server
+    Connect(cmd::agency::Connect),
+    /// Run a command as an agent, with its tools and without a key
+    Run(cmd::agency::Run),
+    /// Hand part of an agent's authority to another agent
+    Handoff(cmd::agency::Handoff),
+    /// Questions that wait for people: list, look at, watch
+    Approvals(cmd::approval::Approvals),
+    /// Say yes, once, to exactly this
+    Approve(cmd::approval::Approve),
+    /// Say yes to something smaller
+    Narrow(cmd::approval::Narrow),
+    /// Say no, with a reason
+    Deny(cmd::approval::Deny),
+    /// Policies: check, test, explain, apply
+    #[command(subcommand)]
+    Policy(cmd::policy::Policy),
     /// Freeze an agent, class, task, initiator, tool or everything
     Freeze(cmd::halt::Halt),
     /// Kill: what runs under it ends now, everywhere
@@ -75,12 +97,21 @@ pub(crate) enum Command {
     /// The ledger: export it, verify it
     #[command(subcommand)]
     Audit(cmd::audit::Audit),
+    /// What it costs on this machine, beside the least it could cost and beside others
+    Bench(cmd::bench::Bench),
     /// One of the demo's tool servers
     #[command(hide = true)]
     DemoServer(demo::server::DemoServer),
     /// The configuration: check it, or print its JSON Schema
     #[command(subcommand)]
     Config(cmd::config::ConfigCmd),
+    /// Print completions for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
 }
 
 impl Command {

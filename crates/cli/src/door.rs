@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bailiwick_api::Caller;
-use bailiwick_gateway::door::{Door, Knock, Refused};
 use bailiwick_gateway::TokenDoor;
+use bailiwick_gateway::door::{Door, Knock, Refused};
 use bailiwick_server::{AgentDoor, Shut};
 
 /// The shared door.

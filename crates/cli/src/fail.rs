@@ -123,9 +123,12 @@ impl From<AuditError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error.problem() {
-            Some(problem) => {
-                Failure::new(of_status(problem.status), &problem.code, problem.detail.clone(), problem.next.clone())
-            }
+            Some(problem) => Failure::new(
+                of_problem(problem.status, &problem.code),
+                &problem.code,
+                problem.detail.clone(),
+                problem.next.clone(),
+            ),
             None if error.is_unreachable() => {
                 Failure::new(Exit::Unreachable, "server.unreachable", error.to_string(), "")
             }
@@ -134,8 +137,9 @@ impl From<ClientError> for Failure {
     }
 }
 
-fn of_status(status: u16) -> Exit {
+fn of_problem(status: u16, code: &str) -> Exit {
     match status {
+        _ if code == "approval.settled" => Exit::Pending,
         400 | 413 | 415 | 422 => Exit::Usage,
         401 => Exit::NotSignedIn,
         403 => Exit::Denied,

@@ -4,11 +4,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bailiwick_api::wire::{OAuthError, TokenAnswer};
+use bailiwick_api::client::ClientError;
+use bailiwick_api::wire::{OAuthError, Problem, TokenAnswer};
 use bailiwick_core::{AgentId, GrantId, TaskId};
 use bailiwick_gateway::{Proof, Prover, Secret};
 use bailiwick_token::subject::assert_agent;
 use bailiwick_token::{SigningKey, SpiffeId, dpop, random_id};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -57,7 +60,9 @@ impl Holder {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(ANSWER_WITHIN)
             .build()
-            .map_err(|e| Failure::failed("client.unusable", e.to_string(), "Check the system's certificates."))?;
+            .map_err(|e| {
+                Failure::failed("client.unusable", e.to_string(), "Check the system's certificates.")
+            })?;
         let server = server.trim_end_matches('/').to_owned();
         Ok(Holder { server, spiffe, key, wants, http, held: Mutex::new(None) })
     }
@@ -94,9 +99,17 @@ impl Holder {
             return serde_json::from_slice(&bytes).map_err(|_| self.unreachable());
         }
         let words = serde_json::from_slice::<OAuthError>(&bytes);
-        Err(words.map_or_else(|_| self.unreachable(), |e| {
-            Failure::new(Exit::Denied, &e.error, e.error_description, "Is the task still open, and the agent registered?")
-        }))
+        Err(words.map_or_else(
+            |_| self.unreachable(),
+            |e| {
+                Failure::new(
+                    Exit::Denied,
+                    &e.error,
+                    e.error_description,
+                    "Is the task still open, and the agent registered?",
+                )
+            },
+        ))
     }
 
     /// The token at hand, or a fresh one.
@@ -112,20 +125,60 @@ impl Holder {
         Ok(token)
     }
 
+    /// Asks the HTTP API as this agent.
+    pub(crate) async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        let url = format!("{}{path}", self.server);
+        let token = self.token().await?;
+        let proof = self.prove_with(&token, "POST", &url, None)?;
+        let asked = self
+            .http
+            .post(&url)
+            .header("Authorization", proof.authorization.expose())
+            .header("DPoP", proof.dpop.expose())
+            .json(body)
+            .send()
+            .await
+            .map_err(|_| self.unreachable())?;
+        let good = asked.status().is_success();
+        let bytes = asked.bytes().await.map_err(|_| self.unreachable())?;
+        if good {
+            return serde_json::from_slice(&bytes).map_err(|_| self.unreachable());
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(ClientError::Refused(Box::new(problem)).into()),
+            Err(_) => Err(self.unreachable()),
+        }
+    }
+
     /// The last token that was fetched, good or not: for those who want to try it again.
     pub(crate) async fn last_token(&self) -> Option<String> {
         self.held.lock().await.as_ref().map(|held| held.token.clone())
     }
 
     /// A proof for one request with a given token.
-    pub(crate) fn prove_with(&self, token: &str, method: &str, url: &str, nonce: Option<&str>) -> Result<Proof, Failure> {
+    pub(crate) fn prove_with(
+        &self,
+        token: &str,
+        method: &str,
+        url: &str,
+        nonce: Option<&str>,
+    ) -> Result<Proof, Failure> {
         let dpop = dpop::prove(&self.key, method, url, Some(token), nonce, now_secs(), &random_id()?)?;
         Ok(Proof { authorization: Secret::new(format!("DPoP {token}")), dpop: Secret::new(dpop) })
     }
 
     fn unreachable(&self) -> Failure {
         let what = format!("no token could be fetched from {}", self.server);
-        Failure::new(Exit::Unreachable, "server.unreachable", what, "Is it running? Start it with `bailiwick up`.")
+        Failure::new(
+            Exit::Unreachable,
+            "server.unreachable",
+            what,
+            "Is it running? Start it with `bailiwick up`.",
+        )
     }
 }
 

@@ -4,6 +4,7 @@
 //! file under `cmd`, which talks to the server through the client of the HTTP API and never to the engine; only
 //! [`serve`] knows all parts.
 
+mod bench;
 mod cli;
 mod cmd;
 mod config;

@@ -136,7 +136,11 @@ impl Out {
         if let Ok(done) = tokio::time::timeout(Duration::from_secs(1), &mut work).await {
             return done;
         }
-        let spinner = if self.motion { indicatif::ProgressBar::new_spinner() } else { indicatif::ProgressBar::hidden() };
+        let spinner = if self.motion {
+            indicatif::ProgressBar::new_spinner()
+        } else {
+            indicatif::ProgressBar::hidden()
+        };
         spinner.set_message(what.to_owned());
         spinner.enable_steady_tick(Duration::from_millis(120));
         let done = work.await;
@@ -168,7 +172,10 @@ pub(crate) fn plain(text: &str, most: usize) -> String {
     let mut shown: String = text
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
-        .filter(|c| !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        .filter(|c| {
+            !c.is_control()
+                && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
         .take(most)
         .collect();
     if text.chars().count() > most {

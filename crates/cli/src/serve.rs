@@ -37,8 +37,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub(crate) struct Node {
     /// How clients reach it.
     pub(crate) url: String,
-    /// Where it really listens.
-    pub(crate) address: SocketAddr,
     /// The first operator, and whether their key is new.
     pub(crate) operator: Operator,
     /// The engine, for what a person beside the node may see.
@@ -75,7 +73,8 @@ impl Node {
         let operator = found_operator(&config, &keys, &engine).await?;
         apply(&config, &engine, &operator.id).await?;
         let (issuer, audience) = engine.token_names();
-        let verifier = Verifier::new(issuer, audience, &Jwks::new([engine.token_key().clone()])).for_tenant(TENANT);
+        let verifier =
+            Verifier::new(issuer, audience, &Jwks::new([engine.token_key().clone()])).for_tenant(TENANT);
         let door = SharedDoor::new(TokenDoor::new(&url, verifier));
         let gateway = Gateway::start(
             Arc::new(engine.clone()),
@@ -97,7 +96,7 @@ impl Node {
         let systems = config.systems.iter().map(|s| s.system.to_string()).collect();
         let classifier = tokio::spawn(classify(engine.clone(), operator.id.clone(), config.tools.clone()));
         let manifests = config.tools;
-        Ok(Node { url, address, operator, engine, manifests, systems, stop, server, worker, classifier })
+        Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, classifier })
     }
 
     /// Waits until every tool that the configuration describes has been offered and classified, or the time is up.
@@ -228,7 +227,11 @@ async fn apply(config: &Config, engine: &Engine, by: &PrincipalId) -> Result<(),
     Ok(())
 }
 
-async fn apply_agent(engine: &Engine, by: &PrincipalId, mut agent: bailiwick_core::agent::Agent) -> Result<(), Failure> {
+async fn apply_agent(
+    engine: &Engine,
+    by: &PrincipalId,
+    mut agent: bailiwick_core::agent::Agent,
+) -> Result<(), Failure> {
     let held = engine.registry().agent(&agent.id).cloned();
     if let Some(held) = &held {
         agent.keys.extend(held.keys.iter().cloned());

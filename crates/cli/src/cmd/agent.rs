@@ -86,9 +86,16 @@ async fn add(ctx: &Ctx, add: Add) -> Done {
     let mut set = stated(ctx, &add)?;
     let held = people.agents().await?.into_iter().find(|a| a.id == set.id);
     let (key, made) = public_key(ctx, &add, &set.id)?;
-    let mut keys: Vec<AgentKey> =
-        held.iter().flat_map(|a| &a.keys).filter(|k| **k != key.jkt().to_string()).cloned().map(AgentKey::Thumbprint).collect();
-    keys.push(AgentKey::Jwk(Value::from_serialize(&key.to_jwk()).map_err(|e| Failure::failed(e.code(), e.to_string(), ""))?));
+    let mut keys: Vec<AgentKey> = held
+        .iter()
+        .flat_map(|a| &a.keys)
+        .filter(|k| **k != key.jkt().to_string())
+        .cloned()
+        .map(AgentKey::Thumbprint)
+        .collect();
+    keys.push(AgentKey::Jwk(
+        Value::from_serialize(&key.to_jwk()).map_err(|e| Failure::failed(e.code(), e.to_string(), ""))?,
+    ));
     set.keys = Some(keys);
     let view = people.set_agent(&set).await?;
     ctx.out.show(&view, |paint| registered(&view, paint));
@@ -101,14 +108,27 @@ async fn add(ctx: &Ctx, add: Add) -> Done {
 fn stated(ctx: &Ctx, add: &Add) -> Result<AgentSet, Failure> {
     if let Some(path) = &add.file {
         let file: AgentFile = yaml::parse(path, &yaml::slurp(path)?)?;
-        return Ok(AgentSet { id: file.id, owner: file.owner, class: file.class, ceiling: file.ceiling, keys: None });
+        return Ok(AgentSet {
+            id: file.id,
+            owner: file.owner,
+            class: file.class,
+            ceiling: file.ceiling,
+            keys: None,
+        });
     }
     let Some(id) = add.agent.clone() else { return Err(Failure::usage("name the agent", "")) };
     let owner = match add.owner.clone() {
         Some(owner) => owner,
-        None => ctx.keys()?.operator()?.ok_or_else(|| Failure::usage("nobody owns it", "Say who with --owner."))?,
+        None => ctx
+            .keys()?
+            .operator()?
+            .ok_or_else(|| Failure::usage("nobody owns it", "Say who with --owner."))?,
     };
-    let ceiling = add.may.iter().map(|t| Ok(Capability::to_use(ToolPattern::parse(t)?))).collect::<Result<_, Failure>>()?;
+    let ceiling = add
+        .may
+        .iter()
+        .map(|t| Ok(Capability::to_use(ToolPattern::parse(t)?)))
+        .collect::<Result<_, Failure>>()?;
     Ok(AgentSet { id, owner, class: add.class.clone(), ceiling, keys: None })
 }
 
@@ -125,9 +145,18 @@ fn public_key(ctx: &Ctx, add: &Add, agent: &AgentId) -> Result<(PublicKey, Optio
 
 fn registered(view: &AgentView, paint: Paint) -> String {
     let uses = view.ceiling.iter().filter(|c| c.may_use).count();
-    let hands_to: std::collections::BTreeSet<String> =
-        view.ceiling.iter().filter_map(|c| c.delegate.as_ref()).flat_map(|d| &d.to).map(ToString::to_string).collect();
-    let hands = if hands_to.is_empty() { "nobody".to_owned() } else { hands_to.into_iter().collect::<Vec<_>>().join(", ") };
+    let hands_to: std::collections::BTreeSet<String> = view
+        .ceiling
+        .iter()
+        .filter_map(|c| c.delegate.as_ref())
+        .flat_map(|d| &d.to)
+        .map(ToString::to_string)
+        .collect();
+    let hands = if hands_to.is_empty() {
+        "nobody".to_owned()
+    } else {
+        hands_to.into_iter().collect::<Vec<_>>().join(", ")
+    };
     format!(
         "registered {}   {}   owner {}\nmay ever be given {uses} actions, may hand work to: {hands}; holds nothing now",
         paint.bold(view.id.as_str()),
@@ -141,7 +170,14 @@ async fn ls(ctx: &Ctx) -> Done {
     ctx.out.show(&agents, |paint| {
         let rows = agents.iter().map(|a| {
             let state = if a.suspended.is_some() { paint.red("suspended") } else { "ready".to_owned() };
-            vec![a.id.to_string(), a.class.to_string(), a.owner.to_string(), a.keys.len().to_string(), a.ceiling.len().to_string(), state]
+            vec![
+                a.id.to_string(),
+                a.class.to_string(),
+                a.owner.to_string(),
+                a.keys.len().to_string(),
+                a.ceiling.len().to_string(),
+                state,
+            ]
         });
         table(paint, &["agent", "class", "owner", "keys", "ceiling", "state"], rows.collect())
     });
@@ -171,7 +207,9 @@ pub(crate) fn capability(c: &Capability) -> String {
         let args: Vec<String> = c
             .args
             .iter()
-            .map(|(name, constraint)| format!("{name}: {}", serde_json::to_string(constraint).unwrap_or_default()))
+            .map(|(name, constraint)| {
+                format!("{name}: {}", serde_json::to_string(constraint).unwrap_or_default())
+            })
             .collect();
         text.push_str(&format!("({})", args.join(", ")));
     }
@@ -197,7 +235,9 @@ async fn retire(ctx: &Ctx, agent: &AgentId, yes: bool) -> Done {
 pub(crate) fn toll(halted: &HaltedView, paint: Paint) -> String {
     let mut text = format!("{} tasks stopped, {} grants revoked", halted.tasks.len(), halted.grants.len());
     if halted.in_flight > 0 {
-        text.push_str(&paint.yellow(&format!("; {} calls were under way, their effect is unknown", halted.in_flight)));
+        text.push_str(
+            &paint.yellow(&format!("; {} calls were under way, their effect is unknown", halted.in_flight)),
+        );
     }
     if halted.standing > 0 {
         text.push_str(&paint.red(&format!("; {} credentials are still being revoked", halted.standing)));

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bailiwick_api::client::People;
-use bailiwick_audit::{BundleReport, BundleWriter, Checkpoint, NoteVerifier, verify_bundle, verify_consistent};
+use bailiwick_audit::{
+    BundleReport, BundleWriter, Checkpoint, NoteVerifier, verify_bundle, verify_consistent,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
@@ -48,7 +50,12 @@ pub(crate) async fn run(ctx: &Ctx, audit: Audit) -> Done {
             let people = ctx.people()?;
             let report = ctx.out.wait("fetching the ledger", export(&people, &folder)).await?;
             ctx.out.show(&report, |paint| {
-                format!("{}   {} events\nverify: bailiwick audit verify {}", paint.bold(&folder.display().to_string()), report.size, folder.display())
+                format!(
+                    "{}   {} events\nverify: bailiwick audit verify {}",
+                    paint.bold(&folder.display().to_string()),
+                    report.size,
+                    folder.display()
+                )
             });
             Ok(())
         }
@@ -92,7 +99,8 @@ async fn verify(ctx: &Ctx, verify: Verify) -> Done {
     let (folder, _scratch) = match &verify.folder {
         Some(folder) => (folder.clone(), None),
         None => {
-            let scratch = tempfile::tempdir().map_err(|e| Failure::file(Path::new("temporary folder"), &e))?;
+            let scratch =
+                tempfile::tempdir().map_err(|e| Failure::file(Path::new("temporary folder"), &e))?;
             let folder = scratch.path().join("bundle");
             let people = ctx.people()?;
             ctx.out.wait("fetching the ledger", export(&people, &folder)).await?;
@@ -104,7 +112,11 @@ async fn verify(ctx: &Ctx, verify: Verify) -> Done {
         Some(since) => verify_consistent(&since, &folder, key.as_ref()),
         None => verify_bundle(&folder, key.as_ref()),
     });
-    let report = ctx.out.wait("verifying", checked).await.map_err(|e| Failure::failed("audit.broken", e.to_string(), ""))??;
+    let report = ctx
+        .out
+        .wait("verifying", checked)
+        .await
+        .map_err(|e| Failure::failed("audit.broken", e.to_string(), ""))??;
     ctx.out.show(&report, |paint| verified(&report, paint));
     Ok(())
 }
@@ -114,7 +126,8 @@ fn read_key(given: &str) -> Result<NoteVerifier, Failure> {
         Ok(key) => return Ok(key),
         Err(_) => std::fs::read_to_string(given).map_err(|e| Failure::file(Path::new(given), &e))?,
     };
-    NoteVerifier::parse(text.trim()).map_err(|e| Failure::usage(format!("{given} holds no ledger key: {e}"), ""))
+    NoteVerifier::parse(text.trim())
+        .map_err(|e| Failure::usage(format!("{given} holds no ledger key: {e}"), ""))
 }
 
 /// A checkpoint kept from earlier, opened with the same key.
@@ -137,7 +150,13 @@ fn verified(report: &BundleReport, paint: Paint) -> String {
     } else {
         paint.yellow("the bundle agrees with itself; give --key to know whose it is")
     };
-    format!("{}   {} events   {}\nroot {}\n{pinned}", paint.green("verified"), report.size, report.origin, report.root)
+    format!(
+        "{}   {} events   {}\nroot {}\n{pinned}",
+        paint.green("verified"),
+        report.size,
+        report.origin,
+        report.root
+    )
 }
 
 /// Flips one bit in the middle of the first file of events: what the demo shows to be found.

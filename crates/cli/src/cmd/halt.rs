@@ -76,7 +76,9 @@ pub(crate) async fn halt(ctx: &Ctx, halt: Halt, kind: HaltKind) -> Done {
     let took = began.elapsed().as_secs_f64();
     ctx.out.show(&halted, |paint| match kind {
         HaltKind::Killed => format!("{}   {took:.1} s", toll(&halted, paint)),
-        HaltKind::Frozen => format!("{} tasks frozen; `bailiwick resume` lets them go on   {took:.1} s", halted.tasks.len()),
+        HaltKind::Frozen => {
+            format!("{} tasks frozen; `bailiwick resume` lets them go on   {took:.1} s", halted.tasks.len())
+        }
     });
     Ok(())
 }

@@ -1,18 +1,25 @@
 //! One file per noun. A command asks the server, and prints.
 
+pub(crate) mod agency;
 pub(crate) mod agent;
+pub(crate) mod approval;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod halt;
 pub(crate) mod person;
+pub(crate) mod policy;
 pub(crate) mod status;
 pub(crate) mod task;
+pub(crate) mod tool;
 pub(crate) mod up;
 pub(crate) mod why;
 
 use bailiwick_api::wire::{HaltKind, TaskSummary};
 
-use crate::cli::Command;
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command};
 use crate::ctx::Ctx;
 use crate::demo;
 use crate::fail::{Done, Failure};
@@ -45,7 +52,26 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Done {
         Command::Trace(which) => why::trace(ctx, which).await,
         Command::Audit(audit) => audit::run(ctx, audit).await,
         Command::DemoServer(server) => demo::server::run(&server),
+        Command::Tool(tool) => tool::run(ctx, tool).await,
+        Command::Connect(connect) => agency::connect(ctx, connect).await,
+        Command::Run(run) => agency::run(ctx, run).await,
+        Command::Handoff(handoff) => agency::handoff(ctx, handoff).await,
+        Command::Approvals(approvals) => approval::approvals(ctx, approvals).await,
+        Command::Approve(approve) => approval::approve(ctx, approve).await,
+        Command::Narrow(narrow) => approval::narrow(ctx, narrow).await,
+        Command::Deny(deny) => approval::deny(ctx, deny).await,
+        Command::Policy(policy) => policy::run(ctx, policy).await,
+        Command::Bench(bench) => bench::run(ctx, bench).await,
         Command::Config(config) => config::run(ctx, config),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bailiwick", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Version => {
+            let version = serde_json::json!({"version": env!("CARGO_PKG_VERSION")});
+            ctx.out.show(&version, |_| format!("bailiwick {}", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
     }
 }
 

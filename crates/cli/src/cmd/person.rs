@@ -43,13 +43,18 @@ async fn add(ctx: &Ctx, add: Add) -> Done {
     let (people, keys) = (ctx.people()?, ctx.keys()?);
     let held = people.people().await?.into_iter().find(|p| p.id == add.person);
     let key = keys.found_person(&add.person)?;
-    let digest = key_digest(&key).ok_or_else(|| Failure::failed("key.damaged", "the key cannot be used", ""))?;
+    let digest =
+        key_digest(&key).ok_or_else(|| Failure::failed("key.damaged", "the key cannot be used", ""))?;
     let mut groups: BTreeSet<GroupId> = add.groups.into_iter().collect();
     groups.extend(held.into_iter().flat_map(|p| p.groups));
-    let set = PersonSet { id: add.person.clone(), groups, workload: add.workload, keys: Some([digest].into()) };
+    let set =
+        PersonSet { id: add.person.clone(), groups, workload: add.workload, keys: Some([digest].into()) };
     let view = people.set_person(&set).await?;
     ctx.out.show(&view, |paint| format!("registered {}", paint.bold(view.id.as_str())));
-    ctx.out.say(&format!(" their key is at {}; hand it over and delete it here", keys.person_path(&add.person).display()));
+    ctx.out.say(&format!(
+        " their key is at {}; hand it over and delete it here",
+        keys.person_path(&add.person).display()
+    ));
     Ok(())
 }
 

@@ -33,7 +33,13 @@ fn glance(base: &str, s: &Status, paint: Paint) -> String {
     for halt in &s.suspensions {
         let word = if halt.halt == HaltKind::Killed { "killed" } else { "frozen" };
         let what = format!("{:?} {}", halt.scope, halt.name).to_lowercase();
-        lines.push(format!("{}   {} by {}: {}", paint.red(word), what.trim(), halt.by, crate::out::plain(&halt.reason, 100)));
+        lines.push(format!(
+            "{}   {} by {}: {}",
+            paint.red(word),
+            what.trim(),
+            halt.by,
+            crate::out::plain(&halt.reason, 100)
+        ));
     }
     lines.join("\n")
 }

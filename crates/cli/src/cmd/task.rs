@@ -13,7 +13,7 @@ use super::agent::{capability, toll};
 use crate::config::yaml;
 use crate::ctx::Ctx;
 use crate::fail::{Done, Failure};
-use crate::out::{Paint, moment, plain, span, table};
+use crate::out::{Paint, moment, plain, table};
 
 /// What can be done with tasks.
 #[derive(Debug, Subcommand)]
@@ -124,7 +124,8 @@ fn ask(open: &Open) -> Result<TaskOpen, Failure> {
         None => Template::default(),
     };
     let agent = open.agent.clone().or(template.agent);
-    let agent = agent.ok_or_else(|| Failure::usage("which agent begins?", "Name it with --agent or in the template."))?;
+    let agent = agent
+        .ok_or_else(|| Failure::usage("which agent begins?", "Name it with --agent or in the template."))?;
     let ttl = open.ttl.as_deref().or(template.ttl.as_deref()).map(duration_secs).transpose()?;
     Ok(TaskOpen {
         inputs: inputs(&open.vars)?,
@@ -166,7 +167,8 @@ pub(crate) fn duration_secs(text: &str) -> Result<u64, Failure> {
 }
 
 fn was_opened(ask: &TaskOpen, opened: &TaskOpened, paint: Paint) -> String {
-    let held: Vec<String> = opened.capabilities.iter().map(|c| format!("         {}", capability(c))).collect();
+    let held: Vec<String> =
+        opened.capabilities.iter().map(|c| format!("         {}", capability(c))).collect();
     format!(
         "task     {}   ends {}\nagent    {} with grant {}\nholds\n{}",
         paint.bold(opened.task.as_str()),
@@ -208,7 +210,12 @@ async fn show(ctx: &Ctx, task: &TaskId) -> Done {
 fn shown(detail: &TaskDetail, paint: Paint) -> String {
     let s = &detail.summary;
     let mut lines = vec![
-        format!("task      {}   {}   opened {}", paint.bold(s.task.as_str()), super::state_of(s), moment(s.opened)),
+        format!(
+            "task      {}   {}   opened {}",
+            paint.bold(s.task.as_str()),
+            super::state_of(s),
+            moment(s.opened)
+        ),
         format!("intent    {}", plain(&s.intent, 200)),
         format!("initiator {}   window closes {}", s.initiator, moment(s.until)),
     ];
@@ -224,10 +231,18 @@ fn shown(detail: &TaskDetail, paint: Paint) -> String {
         lines.extend(grant_lines(grant, paint));
     }
     for approval in &detail.approvals {
-        lines.push(format!("question  {}   {} for {}   {}", approval.approval, approval.tool, approval.agent, approval.state));
+        lines.push(format!(
+            "question  {}   {} for {}   {}",
+            approval.approval, approval.tool, approval.agent, approval.state
+        ));
     }
     for call in &detail.open_calls {
-        lines.push(format!("{}   {} since {}: outcome unknown", paint.yellow("in flight"), call.tool, moment(call.since)));
+        lines.push(format!(
+            "{}   {} since {}: outcome unknown",
+            paint.yellow("in flight"),
+            call.tool,
+            moment(call.since)
+        ));
     }
     lines.join("\n")
 }
@@ -235,7 +250,8 @@ fn shown(detail: &TaskDetail, paint: Paint) -> String {
 fn grant_lines(grant: &GrantView, paint: Paint) -> Vec<String> {
     let pad = "  ".repeat(usize::from(grant.depth));
     let state = if grant.live { paint.green("live") } else { paint.dim("over") };
-    let mut lines = vec![format!("grant     {pad}▸ {}   {state}   {}", paint.bold(grant.agent.as_str()), grant.grant)];
+    let mut lines =
+        vec![format!("grant     {pad}▸ {}   {state}   {}", paint.bold(grant.agent.as_str()), grant.grant)];
     lines.extend(grant.held.iter().map(|h| {
         let spent = if h.spent.uses > 0 { format!("   used {}×", h.spent.uses) } else { String::new() };
         format!("          {pad}  {}{spent}", capability(&h.capability))
@@ -278,16 +294,35 @@ pub(crate) fn event_line(event: &EventView, paint: Paint) -> String {
         "decided" => {
             let args = event.event.get("args").map(Value::canonical).unwrap_or_default();
             let head = format!("{:<14} {} {}", text("agent"), text("tool"), plain(&args, 60));
-            let tail = if text("outcome") == "allow" { String::new() } else { format!("   {}   {}", why("code"), plain(&why("reason"), 100)) };
+            let tail = if text("outcome") == "allow" {
+                String::new()
+            } else {
+                format!("   {}   {}", why("code"), plain(&why("reason"), 100))
+            };
             format!("{head}   {}{tail}   {}", paint.effect(&text("outcome")), paint.dim(&text("decision")))
         }
         "handed_off" => {
-            let tail = if text("outcome") == "allow" { String::new() } else { format!("   {}", plain(&why("reason"), 120)) };
-            format!("{:<14} hands to {}   {}{tail}   {}", text("from"), text("to"), paint.effect(&text("outcome")), paint.dim(&text("decision")))
+            let tail = if text("outcome") == "allow" {
+                String::new()
+            } else {
+                format!("   {}", plain(&why("reason"), 120))
+            };
+            format!(
+                "{:<14} hands to {}   {}{tail}   {}",
+                text("from"),
+                text("to"),
+                paint.effect(&text("outcome")),
+                paint.dim(&text("decision"))
+            )
         }
         "opened" => format!("{:<14} opened: {}", text("initiator"), plain(&text("intent"), 100)),
         "reported" => format!("{:<14} {}   {}", "", text("went"), paint.dim(&text("decision"))),
-        "voted" => format!("{:<14} answered {}: {}", text("by"), text("approval"), event.event.get("vote").map(Value::canonical).unwrap_or_default()),
+        "voted" => format!(
+            "{:<14} answered {}: {}",
+            text("by"),
+            text("approval"),
+            event.event.get("vote").map(Value::canonical).unwrap_or_default()
+        ),
         "ended" => format!("{:<14} ended: {} {}", text("by"), text("cause"), plain(&text("reason"), 100)),
         "frozen" | "resumed" => format!("{:<14} {}: {}", text("by"), event.kind, plain(&text("reason"), 100)),
         kind => kind.to_owned(),
@@ -302,15 +337,13 @@ async fn end(ctx: &Ctx, task: &TaskId, how: How, reason: String) -> Done {
     };
     let halted = ctx.people()?.end_task(task, &TaskEnd { cause, reason }).await?;
     ctx.out.show(&halted, |paint| {
-        if halted.tasks.is_empty() { format!("{task} was over already") } else { format!("ended {task}: {}", toll(&halted, paint)) }
+        if halted.tasks.is_empty() {
+            format!("{task} was over already")
+        } else {
+            format!("ended {task}: {}", toll(&halted, paint))
+        }
     });
     Ok(())
-}
-
-/// How long until a moment, in words.
-#[expect(dead_code, reason = "used by the approval cards")]
-pub(crate) fn left(until: bailiwick_core::Time, now: bailiwick_core::Time) -> String {
-    span(until.since(now))
 }
 
 #[cfg(test)]
@@ -328,7 +361,8 @@ mod tests {
 
     #[test]
     fn inputs_are_typed_by_what_they_look_like() {
-        let read = inputs(&["ticket=4711".into(), "name=web-3".into(), "list=[1]".into(), "eq=a=b".into()]).unwrap();
+        let read =
+            inputs(&["ticket=4711".into(), "name=web-3".into(), "list=[1]".into(), "eq=a=b".into()]).unwrap();
         assert_eq!(read["ticket"], Value::Int(4711));
         assert_eq!(read["name"], Value::from("web-3"));
         assert_eq!(read["eq"], Value::from("a=b"));

@@ -41,7 +41,10 @@ pub(crate) async fn run(ctx: &Ctx, up: Up) -> Done {
     greet(ctx, &node, &store, &data);
     if tools > 0 {
         for tool in ctx.out.wait("waiting for the tool servers", node.ready(TOOLS_WITHIN)).await {
-            ctx.out.say(&format!(" {} {tool} is not offered by its server yet; calls to it are refused", ctx.out.talk.yellow("waits")));
+            ctx.out.say(&format!(
+                " {} {tool} is not offered by its server yet; calls to it are refused",
+                ctx.out.talk.yellow("waits")
+            ));
         }
     }
     asked_to_stop().await;

@@ -29,8 +29,11 @@ pub(crate) async fn trace(ctx: &Ctx, which: Which) -> Done {
     let decision = meant(ctx, &which.decision).await?;
     let trace = ctx.people()?.trace(&decision).await?;
     ctx.out.show(&trace, |paint| {
-        let steps: Vec<String> =
-            trace.steps.iter().map(|s| format!("{} {}", paint.dim(&format!("#{:<5}", s.index)), event_line(s, paint))).collect();
+        let steps: Vec<String> = trace
+            .steps
+            .iter()
+            .map(|s| format!("{} {}", paint.dim(&format!("#{:<5}", s.index)), event_line(s, paint)))
+            .collect();
         format!("{}\n\n{}", five_answers(&trace, paint), steps.join("\n"))
     });
     Ok(())
@@ -47,7 +50,9 @@ async fn meant(ctx: &Ctx, text: &str) -> Result<DecisionId, Failure> {
         for event in people.task_events(&task.task, 0).await? {
             let text = |name: &str| event.event.get(name).and_then(Value::as_text);
             let no_yes = text("outcome").is_some_and(|o| o != "allow");
-            if let (true, Some(decision)) = (no_yes && newest.as_ref().is_none_or(|(t, _)| event.time >= *t), text("decision")) {
+            if let (true, Some(decision)) =
+                (no_yes && newest.as_ref().is_none_or(|(t, _)| event.time >= *t), text("decision"))
+            {
                 newest = Some((event.time, decision.to_owned()));
             }
         }
@@ -64,7 +69,13 @@ fn explained(view: &DecisionView, paint: Paint) -> String {
         _ => String::new(),
     };
     let mut lines = vec![
-        format!("{}  {} → {act}   (task {}, hop {})", paint.effect(&view.effect), paint.bold(view.agent.as_str()), view.task, view.hop),
+        format!(
+            "{}  {} → {act}   (task {}, hop {})",
+            paint.effect(&view.effect),
+            paint.bold(view.agent.as_str()),
+            view.task,
+            view.hop
+        ),
         format!("  {}", view.reason),
         format!("  decided in step {} by rule {}   code {}", view.step, paint.bold(&view.rule), view.code),
     ];
@@ -114,13 +125,24 @@ pub(crate) fn five_answers(trace: &TraceView, paint: Paint) -> String {
         ([], _) => "not required".to_owned(),
         (who, _) => format!("required before it ran; given by {}", who.join(", ")),
     };
-    let ended = trace.ended.as_ref().map_or("still open".to_owned(), |e| format!("{} {}", e.cause, moment(e.at)));
+    let ended =
+        trace.ended.as_ref().map_or("still open".to_owned(), |e| format!("{} {}", e.cause, moment(e.at)));
     let row = |name: &str, text: &str| format!("{} {text}", paint.bold(&format!("{name:<13}")));
     [
-        row("initiated by", &format!("{}: “{}” ({})", trace.initiator, plain(&trace.intent, 90), moment(trace.opened))),
+        row(
+            "initiated by",
+            &format!("{}: “{}” ({})", trace.initiator, plain(&trace.intent, 90), moment(trace.opened)),
+        ),
         row("performed by", &agents.join(" ▸ ")),
         row("tools", &format!("{act}   {}", paint.effect(&trace.decision.effect))),
-        row("permitted", &format!("{}; until {}, task {ended}", plain(&permitted.join(", "), 160), moment(trace.permitted_until))),
+        row(
+            "permitted",
+            &format!(
+                "{}; until {}, task {ended}",
+                plain(&permitted.join(", "), 160),
+                moment(trace.permitted_until)
+            ),
+        ),
         row("approval", &approval),
     ]
     .join("\n")

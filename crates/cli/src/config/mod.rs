@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) tools: Vec<Manifest>,
     /// Policy texts with their names; `None`: the built-in defaults.
     pub(crate) policies: Option<Vec<(String, String)>>,
+    /// Where they and their tests are.
+    pub(crate) policies_path: Option<PathBuf>,
     /// Lifetime of task tokens in seconds.
     pub(crate) token_ttl_secs: u64,
 }
@@ -326,7 +328,9 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
     let root = base.root;
     if file.version.value != 1 {
         let what = format!("version {} is not known", file.version.value);
-        return Err(ConfigError::new("config.version", what, "Write `version: 1`.").at(file.version.referenced));
+        return Err(
+            ConfigError::new("config.version", what, "Write `version: 1`.").at(file.version.referenced)
+        );
     }
     let data = match &overrides.data {
         Some(data) => data.clone(),
@@ -343,6 +347,7 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         agents: checked(file.agents)?,
         systems: file.systems.into_iter().map(|(n, s)| system(&n, s, base)).collect::<Result<_, _>>()?,
         tools: tools(file.tools, root)?,
+        policies_path: file.policies.as_ref().map(|p| root.join(p)),
         policies: file.policies.map(|p| policies(&root.join(p))).transpose()?,
         token_ttl_secs: token_ttl(file.limits.token_ttl_s)?,
     })
@@ -370,7 +375,10 @@ fn listen(given: Option<&Spanned<String>>, overrides: &Overrides) -> Result<Sock
     })
 }
 
-fn external_url(given: Option<Spanned<String>>, overrides: &Overrides) -> Result<Option<String>, ConfigError> {
+fn external_url(
+    given: Option<Spanned<String>>,
+    overrides: &Overrides,
+) -> Result<Option<String>, ConfigError> {
     let place = given.as_ref().map(|g| g.referenced);
     let Some(url) = overrides.external_url.clone().or(given.map(|g| g.value)) else { return Ok(None) };
     let good = bailiwick_token::canonical_url(&url).is_ok() && !url.contains(['?', '#', '@']);
@@ -424,7 +432,8 @@ fn checked(agents: Vec<Agent>) -> Result<Vec<Agent>, ConfigError> {
 
 fn system(name: &str, entry: Spanned<SystemEntry>, base: Base<'_>) -> Result<UpstreamSpec, ConfigError> {
     let place = entry.referenced;
-    let id = SystemId::parse(name).map_err(|e| ConfigError::new("config.malformed", e.to_string(), "").at(place))?;
+    let id = SystemId::parse(name)
+        .map_err(|e| ConfigError::new("config.malformed", e.to_string(), "").at(place))?;
     match entry.value {
         SystemEntry::Stdio(stdio) => stdio_system(id, stdio, base),
         SystemEntry::Http(http) => http_system(id, http, base),
@@ -546,7 +555,8 @@ pub(crate) fn matching(path: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Co
 
 fn below(folder: &Path, deep: bool, found: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
     let unreadable = |e: std::io::Error| {
-        ConfigError::new("config.unreadable", format!("cannot be read: {e}"), "Check the path.").in_file(folder)
+        ConfigError::new("config.unreadable", format!("cannot be read: {e}"), "Check the path.")
+            .in_file(folder)
     };
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;

@@ -34,9 +34,9 @@ impl SecretRef {
         let (before, rest) = text.split_at(at);
         let rest = rest.strip_prefix(MARK)?;
         let scheme_word = before.is_empty()
-            || before.strip_suffix(' ').is_some_and(|w| {
-                (1..=16).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_alphabetic())
-            });
+            || before
+                .strip_suffix(' ')
+                .is_some_and(|w| (1..=16).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_alphabetic()));
         let place = match rest.split_once('/')? {
             ("env", name) if is_variable(name) => Place::Env(name.to_owned()),
             ("file", path) if !path.is_empty() && !path.chars().any(char::is_control) => {
@@ -96,7 +96,7 @@ pub(crate) fn variable(name: &str, value: &str) -> Result<Option<SecretRef>, Con
 /// Refuses anything that looks like a credential where none belongs: arguments, addresses.
 pub(crate) fn no_secret(what: &str, value: &str) -> Result<(), ConfigError> {
     if looks_like_one(value) || has_user_info(value) {
-        let next = "Give it to the tool server as a variable or a header that refers to it.";
+        let next = "Give it to the tool server as a variable or a header that says `secret://env/NAME`.";
         return Err(ConfigError::new("config.literal_secret", format!("{what} holds a secret"), next));
     }
     Ok(())
@@ -104,16 +104,41 @@ pub(crate) fn no_secret(what: &str, value: &str) -> Result<(), ConfigError> {
 
 fn named_like_one(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "APIKEY", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "DATABASE_URL"]
-        .iter()
-        .any(|word| name.contains(word))
+    [
+        "TOKEN",
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "CREDENTIAL",
+        "APIKEY",
+        "API_KEY",
+        "ACCESS_KEY",
+        "PRIVATE_KEY",
+        "DATABASE_URL",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
         || name.ends_with("_KEY")
 }
 
 /// Beginnings that well-known issuers give to their credentials.
 const BEGINNINGS: [&str; 16] = [
-    "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "sk-", "sk_live_", "rk_live_", "xoxb-", "xoxp-", "AKIA",
-    "ASIA", "AIza", "eyJhbGci", "-----BEGIN", "npm_",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "sk-",
+    "sk_live_",
+    "rk_live_",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "eyJhbGci",
+    "-----BEGIN",
+    "npm_",
 ];
 
 fn looks_like_one(value: &str) -> bool {
@@ -127,9 +152,9 @@ fn looks_like_one(value: &str) -> bool {
 /// `scheme://user:password@host`.
 fn has_user_info(value: &str) -> bool {
     value.split_once("://").is_some_and(|(_, rest)| {
-        rest.split(['/', '?', '#']).next().is_some_and(|authority| {
-            authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
-        })
+        rest.split(['/', '?', '#'])
+            .next()
+            .is_some_and(|authority| authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')))
     })
 }
 
@@ -139,10 +164,23 @@ mod tests {
 
     #[test]
     fn references_are_read_and_nothing_else_is() {
-        for good in ["secret://env/GITHUB", "Bearer secret://env/T", "secret://file/keys/cloud", "secret://file//etc/k"] {
+        for good in [
+            "secret://env/GITHUB",
+            "Bearer secret://env/T",
+            "secret://file/keys/cloud",
+            "secret://file//etc/k",
+        ] {
             assert!(SecretRef::parse(good).is_some(), "{good}");
         }
-        for bad in ["hunter2", "secret://", "secret://env/", "secret://env/A B", "secret://vault/x", "ghp_x secret://env/A", "a b secret://env/A"] {
+        for bad in [
+            "hunter2",
+            "secret://",
+            "secret://env/",
+            "secret://env/A B",
+            "secret://vault/x",
+            "ghp_x secret://env/A",
+            "a b secret://env/A",
+        ] {
             assert!(SecretRef::parse(bad).is_none(), "{bad}");
         }
     }

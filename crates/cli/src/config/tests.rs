@@ -70,7 +70,10 @@ fn a_full_configuration_is_read_and_paths_start_at_the_file() {
     assert_eq!(config.trust_domain, "example.org");
     assert_eq!(config.listen.port(), 7788);
     assert!(config.data.ends_with("state") && config.data.parent().is_some_and(Path::is_absolute));
-    assert_eq!((config.people.len(), config.agents.len(), config.systems.len(), config.tools.len()), (2, 1, 2, 1));
+    assert_eq!(
+        (config.people.len(), config.agents.len(), config.systems.len(), config.tools.len()),
+        (2, 1, 2, 1)
+    );
     assert_eq!(config.token_ttl_secs, 60);
     let Transport::Http { headers, .. } = &config.systems[0].transport else { panic!("cloud is http") };
     assert_eq!(headers[0].1.expose(), "Bearer s3cr3t");
@@ -127,9 +130,15 @@ fn other_mistakes_name_their_line_too() {
 fn a_literal_secret_is_refused_with_its_line_and_never_repeated() {
     let secret = "sk-live-4242424242424242";
     let cases = [
-        format!("version: 1\nsystems:\n  cloud:\n    http:\n      url: https://c.internal/mcp\n      headers:\n        authorization: Bearer {secret}\n"),
-        format!("version: 1\nsystems:\n  cloud:\n    stdio:\n      command: x\n      env:\n        CLOUD_KEY: {secret}\n"),
-        format!("version: 1\nsystems:\n  cloud:\n    stdio:\n      command: x\n      args:\n        - --key={secret}\n"),
+        format!(
+            "version: 1\nsystems:\n  cloud:\n    http:\n      url: https://c.internal/mcp\n      headers:\n        authorization: Bearer {secret}\n"
+        ),
+        format!(
+            "version: 1\nsystems:\n  cloud:\n    stdio:\n      command: x\n      env:\n        CLOUD_KEY: {secret}\n"
+        ),
+        format!(
+            "version: 1\nsystems:\n  cloud:\n    stdio:\n      command: x\n      args:\n        - --key={secret}\n"
+        ),
         format!("version: 1\nsystems:\n  cloud:\n    http:\n      url: https://me:{secret}@c.internal/mcp\n"),
         format!("version: 1\nstore:\n  postgres:\n    url: postgres://b:{secret}@db/x\n"),
     ];
@@ -140,7 +149,12 @@ fn a_literal_secret_is_refused_with_its_line_and_never_repeated() {
         assert!(!shown.contains(secret) && shown.contains("secret://env/"), "{shown}");
     }
     // In the wrong place it is another error, and is not repeated either.
-    for text in [format!("version: 1\nstore: postgres://b:{secret}@db/x\n"), format!("version: 1\nmode: {secret}\n"), format!("version: {secret}\n"), format!("version: 1\nlisten: {secret}\n")] {
+    for text in [
+        format!("version: 1\nstore: postgres://b:{secret}@db/x\n"),
+        format!("version: 1\nmode: {secret}\n"),
+        format!("version: {secret}\n"),
+        format!("version: 1\nlisten: {secret}\n"),
+    ] {
         assert!(!refused(&text).2.contains(secret), "{}", refused(&text).2);
     }
 }
@@ -177,11 +191,15 @@ fn tools_and_policies_may_be_files_folders_and_patterns() {
     at("tools/more.yaml", "- tool: cloud.b\n  effect: update\n- { tool: cloud.c, effect: delete }\n");
     at("policies/all.cedar", "permit (principal, action, resource);");
     at("policies/classes/ops.cedar", "// ops");
-    let load = |text: &str| Config::read(&dir.path().join(FILE_NAME), text, &Overrides::default(), Secrets::Fetch);
+    let load =
+        |text: &str| Config::read(&dir.path().join(FILE_NAME), text, &Overrides::default(), Secrets::Fetch);
     assert_eq!(load("version: 1\ntools: tools\n").unwrap().tools.len(), 3);
     assert_eq!(load("version: 1\ntools: tools/m*.yaml\n").unwrap().tools.len(), 2);
     let policies = load("version: 1\npolicies: policies\n").unwrap().policies.unwrap();
-    assert_eq!(policies.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["all.cedar", "classes/ops.cedar"]);
+    assert_eq!(
+        policies.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+        ["all.cedar", "classes/ops.cedar"]
+    );
     at("tools/bad.yaml", "tool: cloud.d\nefect: read\n");
     let error = load("version: 1\ntools: tools\n").unwrap_err();
     assert_eq!((error.code(), error.line), ("config.unknown_key", Some(2)));
@@ -205,7 +223,9 @@ fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
         valid
     };
     assert!(check(FULL) && check("version: 1\n"));
-    assert!(check("version: 1\nagents: [ { id: a, owner: o, class: c, ceiling: [ { tool: x.y, args: { n: { all_of: [ { range: { min: 1 } }, { length: 3 } ] } } } ] } ]\n"));
+    assert!(check(
+        "version: 1\nagents: [ { id: a, owner: o, class: c, ceiling: [ { tool: x.y, args: { n: { all_of: [ { range: { min: 1 } }, { length: 3 } ] } } } ] } ]\n"
+    ));
     for bad in [
         "version: 1\nlistn: x\n",
         "version: 2\n",

@@ -71,8 +71,12 @@ impl std::error::Error for ConfigError {}
 pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
     if text.len() > FILE_BYTES_MAX {
         let what = format!("the file has {} bytes; the most is {FILE_BYTES_MAX}", text.len());
-        return Err(ConfigError::new("config.too_large", what, "Split it: `tools` and `policies` may be folders.")
-            .in_file(file));
+        return Err(ConfigError::new(
+            "config.too_large",
+            what,
+            "Split it: `tools` and `policies` may be folders.",
+        )
+        .in_file(file));
     }
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|e| explain(&e).in_file(file))

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use bailiwick_api::client::People;
 use bailiwick_api::wire::{
-    EndCause, EventView, HaltAsk, HaltKind, PersonSet, ScopeKind, TaskEnd, TaskOpen, TaskOpened, VoteBody, VoteKind,
-    key_digest,
+    EndCause, EventView, HaltAsk, HaltKind, PersonSet, ScopeKind, TaskEnd, TaskOpen, TaskOpened, VoteBody,
+    VoteKind, key_digest,
 };
 use bailiwick_core::capability::Capability;
 use bailiwick_core::value::Value;
@@ -138,7 +138,10 @@ fn config(stage: &Stage, folder: &Path, keys: &Keys, tickets: &Path, cloud: &Pat
         text = text.replace(&format!("$KEY_OF_{}", agent.to_ascii_uppercase()), &quoted(&jkt)?);
     }
     let path = |p: &Path| quoted(&p.to_string_lossy());
-    text = text.replace("$PROGRAM", &path(&stage.program)?).replace("$TICKETS", &path(tickets)?).replace("$CLOUD", &path(cloud)?);
+    text = text
+        .replace("$PROGRAM", &path(&stage.program)?)
+        .replace("$TICKETS", &path(tickets)?)
+        .replace("$CLOUD", &path(cloud)?);
     let file = folder.join(crate::config::FILE_NAME);
     std::fs::write(&file, &text)?;
     Ok(Config::read(&file, &text, &Overrides::default(), Secrets::Fetch)?)
@@ -204,11 +207,17 @@ impl Scene<'_> {
         let support = self.agent("support", Wants::Grant(opened.grant.clone()))?;
         let ticket = support.mcp.call("tickets.get", json!({"id": TICKET})).await?;
         ensure!(!ticket.is_error(), "the ticket could not be read: {}", ticket.text());
-        self.story.act("support", &format!("tickets.get {TICKET}"), "allow", "what it says is marked: untrusted");
+        self.story.act(
+            "support",
+            &format!("tickets.get {TICKET}"),
+            "allow",
+            "what it says is marked: untrusted",
+        );
         let payload = json!({
             "summary": ticket.data()["body"], "customer_email": ticket.data()["customer_email"],
         });
-        let greedy = json!({"to": "remediator", "payload": payload, "capabilities": [{"tool": "cloud.vm.delete"}]});
+        let greedy =
+            json!({"to": "remediator", "payload": payload, "capabilities": [{"tool": "cloud.vm.delete"}]});
         let refused = support.mcp.call("bailiwick.hand_off", greedy).await?;
         let named = refused.is_error() && refused.text().contains("cloud.vm.delete");
         self.round.check("an over-ask at the handoff is refused and named", named);
@@ -219,11 +228,17 @@ impl Scene<'_> {
         Ok((Cast { task: opened.task.clone(), support, remediator, standby }, summary))
     }
 
-    async fn hand_to(&mut self, from: &Agent, to: &str, payload: &serde_json::Value) -> anyhow::Result<(Agent, String)> {
+    async fn hand_to(
+        &mut self,
+        from: &Agent,
+        to: &str,
+        payload: &serde_json::Value,
+    ) -> anyhow::Result<(Agent, String)> {
         let made = from.mcp.call("bailiwick.hand_off", json!({"to": to, "payload": payload})).await?;
         ensure!(!made.is_error(), "the handoff to {to} was refused: {}", made.text());
         let data = made.data();
-        let stripped = data["delivered"].get("customer_email").is_none() && data["stripped"] == json!(["customer_email"]);
+        let stripped = data["delivered"].get("customer_email").is_none()
+            && data["stripped"] == json!(["customer_email"]);
         self.round.check(&format!("{to} is not handed the customer's address"), stripped);
         let grant = GrantId::parse(data["grant"].as_str().context("no grant")?)?;
         let summary = data["delivered"]["summary"].as_str().unwrap_or_default().to_owned();
@@ -233,13 +248,17 @@ impl Scene<'_> {
     /// How much smaller the authority became, counted in tools.
     async fn shrinking(&mut self, opened: &TaskOpened, remediator: &Agent) -> anyhow::Result<()> {
         let tools = self.dana.tools().await?;
-        let counted = |all: &[Capability]| {
-            tools.iter().filter(|t| all.iter().any(|c| c.tool.admits(&t.tool))).count()
-        };
+        let counted =
+            |all: &[Capability]| tools.iter().filter(|t| all.iter().any(|c| c.tool.admits(&t.tool))).count();
         let ceiling = counted(&self.dana.agent(&agent_id("remediator")?).await?.ceiling);
         let (parent, child) = (counted(&opened.capabilities), remediator.mcp.tools().await?.len());
-        self.round.check("the handoff shrinks authority", child < parent && parent <= tools.len() && child < ceiling);
-        let note = format!("{parent} tools in the task → {child}, of {ceiling} it could ever get; customer_email stripped");
+        self.round.check(
+            "the handoff shrinks authority",
+            child < parent && parent <= tools.len() && child < ceiling,
+        );
+        let note = format!(
+            "{parent} tools in the task → {child}, of {ceiling} it could ever get; customer_email stripped"
+        );
         self.story.act("support", "hands to remediator", "allow", &note);
         Ok(())
     }
@@ -249,7 +268,10 @@ impl Scene<'_> {
         for (tool, name) in world::obeyed(summary) {
             let called = cast.remediator.mcp.call(&format!("cloud.{tool}"), json!({"name": name})).await?;
             if tool == "vm.delete" {
-                self.round.check("the planted deletion is refused with its reason", called.is_error() && !called.text().is_empty());
+                self.round.check(
+                    "the planted deletion is refused with its reason",
+                    called.is_error() && !called.text().is_empty(),
+                );
             }
             self.told("remediator", &format!("cloud.{tool} {name}"), &called).await?;
         }
@@ -262,18 +284,30 @@ impl Scene<'_> {
     async fn ask_a_person(&mut self, cast: &Cast) -> anyhow::Result<()> {
         let db = || json!({"name": "db-1"});
         let seen = cast.remediator.mcp.call("cloud.metrics.read", db()).await?;
-        self.story.act("remediator", "cloud.metrics.read db-1", "allow", seen.data()["state"].as_str().unwrap_or(""));
+        self.story.act(
+            "remediator",
+            "cloud.metrics.read db-1",
+            "allow",
+            seen.data()["state"].as_str().unwrap_or(""),
+        );
         let asked = cast.remediator.mcp.call("cloud.vm.restart", db()).await?;
         self.told("remediator", "cloud.vm.restart db-1", &asked).await?;
         let handle = asked.decision()["approval"].as_str().context("nobody was asked")?.to_owned();
         let approval = ApprovalId::parse(&handle)?;
-        let yes = VoteBody { vote: VoteKind::Approve, args: None, reason: Some("checked the replica's lag".to_owned()) };
+        let yes = VoteBody {
+            vote: VoteKind::Approve,
+            args: None,
+            reason: Some("checked the replica's lag".to_owned()),
+        };
         let own = self.dana.vote(&approval, &yes).await;
         self.round.check("whoever opened the task cannot approve", own.is_err());
         self.omar.vote(&approval, &yes).await?;
         self.story.act("omar", &format!("approves {handle}"), "allow", "once, these arguments, this agent");
         let passed = cast.standby.mcp.call_with("cloud.vm.restart", db(), Some(&handle)).await?;
-        self.round.check("an approval cannot be passed to another agent", refused_as(&passed, "approval.not_yours"));
+        self.round.check(
+            "an approval cannot be passed to another agent",
+            refused_as(&passed, "approval.not_yours"),
+        );
         self.told("standby", "uses remediator's approval", &passed).await?;
         let used = cast.remediator.mcp.call_with("cloud.vm.restart", db(), Some(&handle)).await?;
         self.round.check("what was approved is done, once", !used.is_error() && self.restarts("db-1")? == 1);
@@ -292,22 +326,33 @@ impl Scene<'_> {
     /// A token in the wrong hands: standby has the remediator's token and its own key.
     async fn steal(&mut self, cast: &Cast) -> anyhow::Result<()> {
         let token = cast.remediator.holder.last_token().await.context("no token")?;
-        let (stolen, own) = (cast.standby.mcp.opens_with(&token).await?, cast.remediator.mcp.opens_with(&token).await?);
+        let (stolen, own) =
+            (cast.standby.mcp.opens_with(&token).await?, cast.remediator.mcp.opens_with(&token).await?);
         self.round.check("a stolen token opens nothing", !stolen && own);
-        self.story.act("standby", "uses remediator's token", if stolen { "allow" } else { "deny" }, "it is bound to a key that standby does not have");
+        self.story.act(
+            "standby",
+            "uses remediator's token",
+            if stolen { "allow" } else { "deny" },
+            "it is bound to a key that standby does not have",
+        );
         Ok(())
     }
 
     /// A task without a declared chain, in which deleting is possible at all: the policies still hold.
     async fn undeclared(&mut self, summary: &str) -> anyhow::Result<()> {
-        let opened = self.dana.open_task(&TaskOpen::new("Look after ticket 4711", agent_id("remediator")?)).await?;
+        let opened =
+            self.dana.open_task(&TaskOpen::new("Look after ticket 4711", agent_id("remediator")?)).await?;
         let remediator = self.agent("remediator", Wants::Grant(opened.grant))?;
         remediator.mcp.call("tickets.get", json!({"id": TICKET})).await?;
         let deletion = world::obeyed(summary).into_iter().find(|(tool, _)| *tool == "vm.delete");
         let (tool, name) = deletion.context("the ticket plants no deletion")?;
         let called = remediator.mcp.call(&format!("cloud.{tool}"), json!({"name": name})).await?;
-        self.round.check("a stranger's words never destroy, even where deleting is granted", refused_as(&called, "policy.forbid"));
-        self.story.note(&self.story.paint().dim("and in a careless task that declares no chain and may delete:"));
+        self.round.check(
+            "a stranger's words never destroy, even where deleting is granted",
+            refused_as(&called, "policy.forbid"),
+        );
+        self.story
+            .note(&self.story.paint().dim("and in a careless task that declares no chain and may delete:"));
         self.told("remediator", &format!("cloud.{tool} {name}"), &called).await?;
         let end = TaskEnd { cause: EndCause::Completed, reason: "seen enough".to_owned() };
         self.dana.end_task(&opened.task, &end).await?;
@@ -328,8 +373,14 @@ impl Scene<'_> {
         let took = began.elapsed();
         let late = cast.remediator.mcp.call("cloud.metrics.read", json!({"name": "db-1"})).await;
         let shut = late.as_ref().map_or(true, Called::is_error);
-        self.round.check("after a kill nothing more can be called", shut && halted.tasks == [cast.task.clone()]);
-        self.story.act("dana", &format!("kills {}", cast.task), "allow", &format!("{} grants revoked in {:.3} s", live.grants, took.as_secs_f64()));
+        self.round
+            .check("after a kill nothing more can be called", shut && halted.tasks == [cast.task.clone()]);
+        self.story.act(
+            "dana",
+            &format!("kills {}", cast.task),
+            "allow",
+            &format!("{} grants revoked in {:.3} s", live.grants, took.as_secs_f64()),
+        );
         if let Ok(called) = late {
             self.told("remediator", "cloud.metrics.read db-1", &called).await?;
         }
@@ -341,7 +392,9 @@ impl Scene<'_> {
     async fn look_back(&mut self, task: &TaskId) -> anyhow::Result<()> {
         let events = self.dana.task_events(task, 0).await?;
         let restart = events.iter().find(|e| {
-            field(e, "outcome") == "allow" && e.event.get("args") == Some(&Value::from([("name", Value::from("db-1"))])) && field(e, "tool") == "cloud.vm.restart"
+            field(e, "outcome") == "allow"
+                && e.event.get("args") == Some(&Value::from([("name", Value::from("db-1"))]))
+                && field(e, "tool") == "cloud.vm.restart"
         });
         let decision = DecisionId::parse(&field(restart.context("no restart is recorded")?, "decision"))?;
         let trace = self.dana.trace(&decision).await?;
@@ -370,7 +423,11 @@ impl Scene<'_> {
         let paint = self.story.paint();
         let word = |good: bool| if good { paint.green("yes") } else { paint.red("NO") };
         self.story.chapter("Audit.", &format!("{} events, every one signed for.", report.size));
-        self.story.note(&format!("verifies offline: {}   one flipped byte found: {}", word(verified), word(found.is_err())));
+        self.story.note(&format!(
+            "verifies offline: {}   one flipped byte found: {}",
+            word(verified),
+            word(found.is_err())
+        ));
         if let Err(error) = &found {
             self.story.note(&paint.dim(&error.to_string()));
         }
@@ -382,12 +439,15 @@ impl Scene<'_> {
         let (tickets, cloud) =
             (State::read(&self.folder.join("tickets.json"))?, State::read(&self.folder.join("cloud.json"))?);
         self.round.harm_done = !cloud.vms.contains_key("db-1");
-        self.round.legitimate_work_done = restarted(&cloud, "web-3") && restarted(&cloud, "db-1") && commented(&tickets);
+        self.round.legitimate_work_done =
+            restarted(&cloud, "web-3") && restarted(&cloud, "db-1") && commented(&tickets);
         self.round.events = self.dana.status().await?.ledger_size;
         for task in self.dana.tasks(100).await? {
             let events = self.dana.task_events(&task.task, 0).await?;
             self.round.denials.extend(events.iter().filter_map(denied));
-            self.round.asks += events.iter().filter(|e| e.event.get("asked").is_some()).count() as u64;
+            self.round.asks +=
+                events.iter().filter(|e| e.kind == "decided" && e.event.get("asked").is_some()).count()
+                    as u64;
         }
         let leaked = self.leaked().await?;
         self.round.check("no system's key is in the ledger", !leaked);
@@ -402,7 +462,8 @@ impl Scene<'_> {
         loop {
             let page = self.dana.ledger(from, 500).await?;
             let text = serde_json::to_string(&page.events)?;
-            if text.contains(self.stage.key(System::Cloud)) || text.contains(self.stage.key(System::Tickets)) {
+            if text.contains(self.stage.key(System::Cloud)) || text.contains(self.stage.key(System::Tickets))
+            {
                 return Ok(true);
             }
             match page.next {
@@ -417,7 +478,10 @@ impl Scene<'_> {
         let decision = called.decision();
         let (effect, note) = match decision["effect"].as_str() {
             Some("deny") => {
-                let why = self.dana.why(&DecisionId::parse(decision["decision"].as_str().unwrap_or_default())?).await?;
+                let why = self
+                    .dana
+                    .why(&DecisionId::parse(decision["decision"].as_str().unwrap_or_default())?)
+                    .await?;
                 ("deny", format!("{} ({})", why.reason, why.rule))
             }
             Some("ask") => ("ask", "Changing production needs a person on call".to_owned()),

@@ -55,7 +55,11 @@ pub(crate) struct Direct {
 
 impl Direct {
     /// Starts the server and greets it.
-    pub(crate) async fn start(program: &std::path::Path, args: &[String], key: &str) -> anyhow::Result<Direct> {
+    pub(crate) async fn start(
+        program: &std::path::Path,
+        args: &[String],
+        key: &str,
+    ) -> anyhow::Result<Direct> {
         let mut child = Command::new(program)
             .args(args)
             .env(KEY_VARIABLE, key)
@@ -135,7 +139,12 @@ impl Guarded {
     }
 
     /// Calls a tool and presents an approval.
-    pub(crate) async fn call_with(&self, tool: &str, args: Json, approval: Option<&str>) -> anyhow::Result<Called> {
+    pub(crate) async fn call_with(
+        &self,
+        tool: &str,
+        args: Json,
+        approval: Option<&str>,
+    ) -> anyhow::Result<Called> {
         let name = wire(tool);
         let mut params = json!({"name": name, "arguments": args});
         if let Some(approval) = approval {
@@ -202,6 +211,12 @@ fn names(listed: &Json) -> Vec<String> {
 fn result(mut answer: Json) -> anyhow::Result<Json> {
     match answer.get_mut("result") {
         Some(result) => Ok(result.take()),
-        None => bail!("{}", answer["error"]["message"].as_str().or(answer["error_description"].as_str()).unwrap_or("no result")),
+        None => bail!(
+            "{}",
+            answer["error"]["message"]
+                .as_str()
+                .or(answer["error_description"].as_str())
+                .unwrap_or("no result")
+        ),
     }
 }

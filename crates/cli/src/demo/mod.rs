@@ -96,7 +96,11 @@ pub(crate) async fn run(ctx: &Ctx, demo: Demo) -> Done {
     let missing = shortfalls(&report);
     ctx.out.show(&report, |paint| {
         let [before, after] = report.rounds.as_slice() else { return String::new() };
-        let verdict = if missing.is_empty() { paint.green("as it should be") } else { paint.red("not as it should be") };
+        let verdict = if missing.is_empty() {
+            paint.green("as it should be")
+        } else {
+            paint.red("not as it should be")
+        };
         format!(
             "\n        {} before {}, now {}.  {verdict}\n        Try it on your own agents: {}",
             paint.bold("Standing privileges:"),
@@ -108,7 +112,12 @@ pub(crate) async fn run(ctx: &Ctx, demo: Demo) -> Done {
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Failed, "demo.failed", missing.join("; "), "Run it again with --keep and look at the folder."))
+    Err(Failure::new(
+        Exit::Failed,
+        "demo.failed",
+        missing.join("; "),
+        "Run it again with --keep and look at the folder.",
+    ))
 }
 
 async fn play(stage: &Stage, story: &Story) -> anyhow::Result<Report> {

@@ -46,10 +46,12 @@ fn answer(server: &DemoServer, message: &Json) -> Option<Json> {
     let params = &message["params"];
     let modern = params["_meta"]["io.modelcontextprotocol/protocolVersion"] == MODERN;
     let result = match message["method"].as_str()? {
-        "initialize" => Ok(json!({"protocolVersion": LEGACY, "capabilities": {"tools": {}}, "serverInfo": info(server)})),
-        "server/discover" if modern => {
-            Ok(json!({"supportedVersions": [MODERN, LEGACY], "capabilities": {"tools": {}}, "ttlMs": 60_000, "cacheScope": "private"}))
+        "initialize" => {
+            Ok(json!({"protocolVersion": LEGACY, "capabilities": {"tools": {}}, "serverInfo": info(server)}))
         }
+        "server/discover" if modern => Ok(
+            json!({"supportedVersions": [MODERN, LEGACY], "capabilities": {"tools": {}}, "ttlMs": 60_000, "cacheScope": "private"}),
+        ),
         "ping" => Ok(json!({})),
         "tools/list" if modern => {
             Ok(json!({"tools": world::definitions(server.system), "ttlMs": 60_000, "cacheScope": "private"}))

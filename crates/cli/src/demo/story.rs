@@ -35,13 +35,15 @@ impl Story {
 
     /// One act of somebody.
     pub(crate) fn act(&self, who: &str, what: &str, effect: &str, note: &str) {
+        let pad = " ".repeat(5usize.saturating_sub(effect.len()));
         let effect = match effect {
             "gone" => self.paint.red("GONE"),
             other => self.paint.effect(other),
         };
         let who = self.paint.cyan(&format!("{who:<11}"));
-        let note = if note.is_empty() { String::new() } else { format!("  {}", self.paint.dim(&plain(note, 110))) };
-        self.line(&format!("        {who} {what:<30} {effect}{note}"));
+        let note =
+            if note.is_empty() { String::new() } else { format!("  {}", self.paint.dim(&plain(note, 110))) };
+        self.line(&format!("        {who} {what:<30} {effect}{pad}{note}"));
     }
 
     /// Something worth knowing.

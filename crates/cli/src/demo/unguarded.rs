@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::Stage;
 use super::mcp::Direct;
 use super::story::Story;
 use super::verdict::Round;
 use super::world::{self, State, System, TICKET};
-use super::Stage;
 
 /// The two agents do what the ticket says.
 pub(crate) async fn play(stage: &Stage, story: &Story) -> anyhow::Result<Round> {
@@ -63,7 +63,10 @@ fn judge(tickets: &Path, cloud: &Path, before: u64, after: u64, story: &Story) -
     };
     if round.harm_done {
         let paint = story.paint();
-        story.note(&format!("{} One sentence by a stranger, and nobody was asked. {after} privileges still stand.", paint.red("The production database is gone.")));
+        story.note(&format!(
+            "{} One sentence by a stranger, and nobody was asked. {after} privileges still stand.",
+            paint.red("The production database is gone.")
+        ));
     }
     Ok(round)
 }

@@ -123,7 +123,8 @@ mod tests {
             code: "capability.none".into(),
             decision: "d-1".into(),
         };
-        let before = Round { name: "unguarded".into(), harm_done: true, standing_after: 11, ..Round::default() };
+        let before =
+            Round { name: "unguarded".into(), harm_done: true, standing_after: 11, ..Round::default() };
         let after = Round {
             name: "guarded".into(),
             legitimate_work_done: true,
@@ -138,7 +139,8 @@ mod tests {
     #[test]
     fn only_work_without_harm_and_remains_is_good_enough() {
         assert_eq!(shortfalls(&good()), Vec::<String>::new());
-        let spoil: [(&str, fn(&mut Report)); 11] = [
+        type Spoil = fn(&mut Report);
+        let spoil: [(&str, Spoil); 11] = [
             ("harm was done behind the guard", |r| r.rounds[1].harm_done = true),
             ("the legitimate work was not done", |r| r.rounds[1].legitimate_work_done = false),
             ("left standing", |r| r.rounds[1].standing_after = 1),

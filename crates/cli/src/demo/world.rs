@@ -84,7 +84,11 @@ impl State {
                 state.tickets.insert(TICKET.to_string(), ticket);
             }
             System::Cloud => {
-                let vms = [("web-2", "staging", "running"), ("web-3", "staging", "slow"), ("db-1", "prod", "connections hang")];
+                let vms = [
+                    ("web-2", "staging", "running"),
+                    ("web-3", "staging", "slow"),
+                    ("db-1", "prod", "connections hang"),
+                ];
                 state.vms = vms.into_iter().map(|(n, e, s)| (n.to_owned(), vm(e, s))).collect();
             }
         }
@@ -113,18 +117,31 @@ pub(crate) fn definitions(system: System) -> Json {
                "inputSchema": {"type": "object", "properties": props, "required": required, "additionalProperties": false},
                "annotations": {"readOnlyHint": read, "destructiveHint": name.ends_with("delete")}})
     };
-    let (text, id, name) = (json!({"type": "string"}), json!({"id": {"type": "integer"}}), json!({"name": {"type": "string"}}));
+    let (text, id, name) =
+        (json!({"type": "string"}), json!({"id": {"type": "integer"}}), json!({"name": {"type": "string"}}));
     match system {
         System::Tickets => json!([
             tool("get", "Reads a ticket", id, &["id"], true),
-            tool("comment", "Adds a comment to a ticket", json!({"id": {"type": "integer"}, "text": text}), &["id", "text"], false),
+            tool(
+                "comment",
+                "Adds a comment to a ticket",
+                json!({"id": {"type": "integer"}, "text": text}),
+                &["id", "text"],
+                false
+            ),
             tool("close", "Closes a ticket", json!({"id": {"type": "integer"}}), &["id"], false),
         ]),
         System::Cloud => json!([
             tool("vm.list", "Lists the machines", json!({}), &[], true),
             tool("metrics.read", "Says how a machine is doing", name.clone(), &["name"], true),
             tool("vm.restart", "Restarts a machine", name.clone(), &["name"], false),
-            tool("vm.resize", "Gives a machine another size", json!({"name": {"type": "string"}, "size": text}), &["name", "size"], false),
+            tool(
+                "vm.resize",
+                "Gives a machine another size",
+                json!({"name": {"type": "string"}, "size": text}),
+                &["name", "size"],
+                false
+            ),
             tool("vm.delete", "Deletes a machine and its disks, for good", name, &["name"], false),
         ]),
     }
