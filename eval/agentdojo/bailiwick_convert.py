@@ -34,13 +34,16 @@ def tool_names(suite: dict) -> list[str]:
 
 
 def manifest(suite: str, tool: str, spec: dict, kinds: dict) -> dict:
-    """One tool. The file lists no arguments for reads: they stay open to any, since a read steers nothing."""
+    """One tool. The file lists no arguments for reads: they stay open to any, since a read steers nothing. It does
+    not say what can be undone: a change of one's own things can, one that reaches somebody else cannot be relied on
+    to."""
     effect = EFFECTS.get(spec.get("effect"), "delete")  # unknown: the strictest
+    roles = {name: role if role in ROLES else "target" for name, role in spec.get("args", {}).items()}
     out = {
         "tool": f"{label(suite)}.{tool}",
         "effect": effect,
-        "reversible": effect in ("read", "update"),
-        "args": {name: {"role": role if role in ROLES else "target"} for name, role in spec.get("args", {}).items()},
+        "reversible": effect == "read" or (effect == "update" and "target" not in roles.values()),
+        "args": {name: {"role": role} for name, role in roles.items()},
         "result": [rule(r) for r in kinds.get(spec.get("result"), [])],
     }
     if effect == "read":

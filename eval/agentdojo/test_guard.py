@@ -30,7 +30,8 @@ SHOP = {
         "find_orders": {"effect": "read", "result": "order"},
         "list_customers": {"effect": "read", "result": "names"},
         "send_note": {"effect": "egress", "args": {"to": "target", "cc": "target", "text": "content"}},
-        "deliver": {"effect": "write", "args": {"customer": "target", "card": "data", "count": "free"}},
+        "deliver": {"effect": "write", "args": {"customer": "selector", "card": "data", "count": "free"}},
+        "book_van": {"effect": "write", "args": {"company": "target"}},
         "fetch_page": {"effect": "egress", "result": "page", "args": {"url": "target"}},
         "cancel": {"effect": "destroy", "args": {"order": "selector"}},
     },
@@ -80,11 +81,12 @@ def test_names_are_names_that_bailiwick_accepts():
 
 def test_manifests_say_what_the_file_says_and_the_strictest_where_it_says_nothing():
     by_tool = {m["tool"].split(".")[1]: m for m in convert.manifests(SUITE, SHOP)}
-    assert set(by_tool) == {"find_orders", "list_customers", "send_note", "deliver", "fetch_page", "cancel"}
+    assert set(by_tool) == {"find_orders", "list_customers", "send_note", "deliver", "book_van", "fetch_page", "cancel"}
     assert by_tool["find_orders"]["open_args"] and by_tool["find_orders"]["effect"] == "read"
     assert by_tool["send_note"] | {"args": 0} == {"tool": "flower-shop.send_note", "effect": "egress", "reversible": False, "args": 0, "result": []}
     assert by_tool["send_note"]["args"]["text"] == {"role": "content"}
-    assert by_tool["deliver"]["reversible"] and by_tool["cancel"]["effect"] == "delete"
+    assert by_tool["deliver"]["reversible"] and not by_tool["book_van"]["reversible"], "it reaches somebody"
+    assert by_tool["cancel"]["effect"] == "delete"
     odd = convert.manifest(SUITE, "x", {"effect": "unheard of", "args": {"a": "unheard of"}}, {})
     assert odd["effect"] == "delete" and odd["args"]["a"] == {"role": "target"} and "open_args" not in odd
 
@@ -242,6 +244,7 @@ def scenario_undeclared(guard):
     assert shop.call("deliver", customer="Bob Rose") == "needs_approval"
     assert shop.call("list_customers") == "allowed"
     assert shop.call("deliver", customer="Bob Rose", card="red") == "allowed", "now it is a customer"
+    assert shop.call("book_van", company="Ann") == "needs_approval", "nobody declared it, nobody can undo it"
     assert shop.call("fetch_page", url="www.evil.com") == "needs_approval"
     assert shop.call("send_note", to="eve@evil.com", text="hi") == "needs_approval"
     assert shop.call("send_note", to="eve@evil.com", text="hi", approved=True) == "allowed"
