@@ -20,6 +20,7 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 AGENT = "helper"
+WITHIN = 150  # seconds for anything to answer; an overloaded machine is slow, not wrong
 WORDS = "the meeting is on Tuesday"
 
 # What the agent could ever be given. More than any task gives it.
@@ -86,21 +87,21 @@ class Product:
     def tell(self, *words):
         """One command of the operator; gives what it prints, read as JSON."""
         done = subprocess.run([self.program, "--config", self.config, "--json", *words], capture_output=True, text=True,
-                              timeout=60, cwd=self.folder, env=self.surroundings)
+                              timeout=WITHIN, cwd=self.folder, env=self.surroundings)
         if done.returncode != 0:
             raise AssertionError(f"`bailiwick {' '.join(words[:2])}` exit {done.returncode}: {done.stderr[-800:]}")
         return json.loads(done.stdout)
 
     def until_up(self):
         """A node writes down where it is as soon as it answers."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + WITHIN
         while not (self.folder / "data" / "server.url").exists():
             if self.node.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("`bailiwick up` did not come up; see target/interop/product.log")
             time.sleep(0.05)
 
     def until_classified(self):
-        deadline, missing = time.monotonic() + 60, True
+        deadline, missing = time.monotonic() + WITHIN, True
         while missing and time.monotonic() < deadline:
             tools = {tool["tool"]: tool for tool in self.tell("tool", "ls")}
             pinned = {name for name, tool in tools.items() if tool["standing"] == "classified" and tool.get("pin")}
@@ -154,7 +155,7 @@ class Session:
 
     def __init__(self, product, program, script, task, *more):
         command = [program, HERE / script, json.dumps(task.connector()), "-", *more]
-        self.errors = open(product.cache / f"session-{task.id}.log", "w+")
+        self.errors = open(product.folder / f"session-{task.id}.log", "w+")
         self.client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                        text=True, env=product.surroundings)
         self.tools = set(self.answer()["tools"])
@@ -197,7 +198,7 @@ class Inspector:
         self.tools = {tool["name"] for tool in self.ask("tools/list")["tools"]}
 
     def ask(self, method, *more):
-        done = subprocess.run([*self.command, "--method", method, *more], capture_output=True, text=True, timeout=60,
+        done = subprocess.run([*self.command, "--method", method, *more], capture_output=True, text=True, timeout=WITHIN,
                               env=self.product.surroundings)
         if "{" not in done.stdout:
             raise Refused(f"exit {done.returncode}: {(done.stderr or done.stdout)[-1200:]}")
@@ -385,7 +386,7 @@ def a_stranger_with_another_key_gets_nothing(product):
 
 def greeted(product, command):
     """What a connector says to a client that introduces itself and lists the tools."""
-    done = subprocess.run(command, input=GREETING, capture_output=True, text=True, timeout=60, env=product.surroundings)
+    done = subprocess.run(command, input=GREETING, capture_output=True, text=True, timeout=WITHIN, env=product.surroundings)
     return done.stdout
 
 
