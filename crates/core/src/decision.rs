@@ -15,7 +15,7 @@ use crate::approval::{Approval, AskTerms, FrozenAct, State, redact};
 use crate::capability::{Capability, Spent, Uncovered};
 use crate::chain::{Deviation, Step};
 use crate::event::{Asked, Cause, Charge, Decided, Ruled, TaskEvent, Why};
-use crate::grant::Grant;
+use crate::grant::{Grant, Held};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId, StepId, ToolId};
 use crate::label::Label;
 use crate::origin::{Origin, identify, leaves, mentions};
@@ -70,6 +70,14 @@ pub struct Scene<'a> {
     pub now: Time,
     /// Whether this node's freshness lease holds.
     pub fresh: bool,
+}
+
+impl Scene<'_> {
+    /// The same scene, never earlier than the newest event of the task: a node whose clock runs behind revives
+    /// nothing that has run out (INV11).
+    pub(crate) fn in_log_time(self) -> Self {
+        Scene { now: self.now.max(self.task.newest()), ..self }
+    }
 }
 
 /// A decision that nobody knows of yet.
@@ -184,6 +192,7 @@ pub const START_WITHIN_MS: u64 = 30_000;
 
 /// Decides one call. Total: whatever cannot be judged is a refusal.
 pub fn decide(scene: Scene<'_>, request: &Request) -> Ruling {
+    let scene = scene.in_log_time();
     let blank = Draft::new(scene, request);
     match judge(scene, request) {
         Ok(yes) => blank.allow(yes),
@@ -237,12 +246,16 @@ fn judge<'a>(scene: Scene<'a>, request: &Request) -> Result<Yes<'a>, Halt> {
     liveness(scene, grant)?;
     let manifest = tool(scene, request)?;
     let args = arguments(manifest, &request.args)?;
-    let place = capability(scene, grant, manifest, args)?;
+    let (place, spent_up) = capability(scene, grant, manifest, args)?;
     let step = chain_step(scene, agent, manifest, args)?;
     let label = grant.label.join(&request.claims);
     let (origins, unexplained) = explain(scene, grant, manifest, args, step, place);
     sink(manifest, &label)?;
-    consent(scene, request, Case { grant, agent, manifest, args, step, place, label, origins, unexplained })
+    consent(
+        scene,
+        request,
+        Case { grant, agent, manifest, args, step, place, spent_up, label, origins, unexplained },
+    )
 }
 
 /// What steps 8 to 10 still need of steps 1 to 7.
@@ -253,6 +266,7 @@ struct Case<'a, 'r> {
     args: &'r BTreeMap<String, Value>,
     step: Option<&'a Step>,
     place: u16,
+    spent_up: Option<&'static str>,
     label: Label,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
@@ -446,58 +460,82 @@ fn arguments<'r>(manifest: &Manifest, args: &'r Value) -> Result<&'r BTreeMap<St
     }
 }
 
-/// Step 5: a capability with right `use` covers action and arguments and has something left, and so has
-/// every ancestor it was cut from.
+/// Step 5: a capability with right `use` covers action and arguments, and so does everything it was cut from.
+/// One with something left is preferred; otherwise the dimension that is used up is told, for step 10.
 fn capability(
     scene: Scene<'_>,
     grant: &Grant,
     manifest: &Manifest,
     args: &BTreeMap<String, Value>,
-) -> Result<u16, Halt> {
-    let next = price(manifest, args);
-    let mut nearest: Option<Halt> = None;
-    let tool = &manifest.tool;
-    for (place, held) in grant.held.iter().enumerate() {
-        if !held.capability.may_use {
-            continue;
-        }
+) -> Result<(u16, Option<&'static str>), Halt> {
+    let (next, tool) = (price(manifest, args), &manifest.tool);
+    let (mut nearest, mut used_up) = (None, None);
+    for (place, held) in (0u16..).zip(&grant.held).filter(|(_, held)| held.capability.may_use) {
         match held.capability.covers(tool, args) {
             Err(Uncovered::Tool) => continue,
             Err(Uncovered::Arg(name)) => {
-                let reason = format!("argument `{name}` of {tool} is outside what was granted");
-                nearest = nearest.or(Some(deny(
-                    5,
-                    "capability.argument",
-                    "grant",
-                    reason,
-                    "Use a value inside the grant.",
-                )));
+                nearest = nearest.or(Some(name));
                 continue;
             }
+            Ok(()) if !upheld(scene, grant, held, tool, args) => continue,
             Ok(()) => {}
         }
-        let place = u16::try_from(place).unwrap_or(u16::MAX);
         match overspent(scene, grant, place, next) {
-            None => return Ok(place),
-            Some(dimension) => {
-                let reason = format!("the budget `{dimension}` for {tool} is used up");
-                nearest =
-                    Some(deny(10, "budget.spent", "budget", reason, "Nothing is left of it in this task."));
-            }
+            None => return Ok((place, None)),
+            over => used_up = used_up.or(Some((place, over))),
         }
     }
-    Err(nearest.unwrap_or_else(|| {
-        let reason = format!("{tool} is not among what was granted to {}", grant.agent);
-        deny(5, "capability.none", "grant", reason, &granted(grant))
-    }))
+    match (used_up, nearest) {
+        (Some(found), _) => Ok(found),
+        (None, Some(name)) => {
+            let reason = format!("argument `{name}` of {tool} is outside what was granted");
+            Err(deny(5, "capability.argument", "grant", reason, "Use a value inside the grant."))
+        }
+        (None, None) => {
+            let reason = format!("{tool} is not among what was granted to {}", grant.agent);
+            Err(deny(5, "capability.none", "grant", reason, &granted(grant)))
+        }
+    }
 }
 
-/// What a call costs before it is made.
+/// Whether every hop above could have handed this very call on (H9). A handoff makes sure of it once; here it is
+/// looked at again, so that no event in the log, however it came there, carries more than the root gave.
+fn upheld(
+    scene: Scene<'_>,
+    grant: &Grant,
+    held: &Held,
+    tool: &ToolId,
+    args: &BTreeMap<String, Value>,
+) -> bool {
+    let (mut child, mut held) = (grant, held);
+    while let Some(parent) = &child.parent {
+        let above = scene.task.grant(parent).zip(held.from);
+        let Some((parent, from)) = above.and_then(|(g, from)| Some((g, g.held.get(usize::from(from))?)))
+        else {
+            return false;
+        };
+        let right = from.capability.delegate.as_ref();
+        if !right.is_some_and(|d| d.depth > 0 && d.to.contains(&child.agent))
+            || from.capability.covers(tool, args).is_err()
+        {
+            return false;
+        }
+        (child, held) = (parent, from);
+    }
+    true
+}
+
+/// An amount that cannot be counted: text, a list, less than nothing. More than any limit.
+const UNCOUNTABLE: u64 = u64::MAX;
+
+/// What a call costs before it is made. Fractions of an amount count as a whole.
 fn price(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Spent {
-    let amount = manifest.amount_arg().and_then(|name| args.get(name)).and_then(Value::as_number);
-    let amount = match amount {
-        Some(n) if n > 0.0 => n.min(u64::MAX as f64) as u64 + u64::from((n as u64) as f64 != n),
-        _ => 0,
+    let amount = match manifest.amount_arg().and_then(|name| args.get(name)) {
+        None => 0,
+        Some(Value::Int(whole)) => u64::try_from(*whole).unwrap_or(UNCOUNTABLE),
+        // A float of ours is never whole, and below 2^53.
+        Some(Value::Float(part)) if part.get() > 0.0 => part.get() as u64 + 1,
+        Some(_) => UNCOUNTABLE,
     };
     Spent { uses: 1, amount, ..Spent::default() }
 }
@@ -506,7 +544,8 @@ fn price(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Spent {
 fn overspent(scene: Scene<'_>, grant: &Grant, place: u16, next: Spent) -> Option<&'static str> {
     let mut at = Some((grant, place));
     while let Some((node, place)) = at.take() {
-        let held = node.held.get(usize::from(place))?;
+        // What is charged to nothing cannot be counted, and so is spent.
+        let Some(held) = node.held.get(usize::from(place)) else { return Some("uses") };
         if let Some(dimension) = held.capability.limits.overspent(held.spent, next, scene.now) {
             return Some(dimension);
         }
@@ -569,8 +608,13 @@ fn explain(
     if manifest.effect == Effect::Read {
         return (origins, unexplained);
     }
-    for (name, value) in args.iter().filter(|(_, value)| !value.is_blank()) {
-        let role = manifest.args.get(name).map_or(Role::Target, |arg| arg.role);
+    for (name, value) in args {
+        let declared = manifest.args.get(name);
+        let role = declared.map_or(Role::Target, |arg| arg.role);
+        // An optional argument left blank is one left out; a required one that says nothing still steers.
+        if value.is_blank() && !declared.is_some_and(|arg| arg.required) {
+            continue;
+        }
         if pinned_by_step(step, name) || pinned_by_root(scene, grant, place, name) {
             origins.insert(name.clone(), Origin::Chain);
             continue;
@@ -592,11 +636,15 @@ fn explain(
 /// looked at as a whole; anything else for the addresses, links and accounts in it, which whoever reads it could
 /// follow.
 fn provenance(scene: Scene<'_>, role: Role, value: &Value) -> Option<Result<Origin, ()>> {
-    let wanted: Vec<_> = if role.steers() {
+    let mut wanted: Vec<_> = if role.steers() {
         leaves(value).iter().map(|leaf| identify(leaf)).collect()
     } else {
         leaves(value).iter().flat_map(|leaf| mentions(leaf)).collect()
     };
+    if role.steers() && wanted.is_empty() {
+        return Some(Err(()));
+    }
+    wanted.extend(member_names(value).into_iter().flat_map(mentions));
     let known = |id| {
         scene
             .task
@@ -613,6 +661,18 @@ fn provenance(scene: Scene<'_>, role: Role, value: &Value) -> Option<Result<Orig
         }
     }
     first.map(Ok)
+}
+
+/// The names of all members inside a value: whoever reads it could follow them as well.
+fn member_names(value: &Value) -> Vec<&str> {
+    match value {
+        Value::List(items) => items.iter().flat_map(member_names).collect(),
+        Value::Map(map) => map
+            .iter()
+            .flat_map(|(name, inner)| core::iter::once(name.as_str()).chain(member_names(inner)))
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn in_directory(registry: &Registry, id: &crate::origin::Identifier) -> bool {
@@ -656,27 +716,31 @@ fn sink(manifest: &Manifest, label: &Label) -> Result<(), Halt> {
 fn consent<'a>(scene: Scene<'a>, request: &Request, case: Case<'a, '_>) -> Result<Yes<'a>, Halt> {
     let shown = shown(case.manifest, case.args);
     let pin = pin_of(scene, &request.tool);
-    let presented = presented(scene, request, &case, pin)?;
-    let approved = presented.map(|a| Approved { by: a.yes.clone(), group: a.terms.group.clone() });
-    let facts = facts(scene, &case, &shown, approved.clone());
-    let (verdict, floor) = (scene.policy.evaluate(&facts), floor(&case));
-    let (rule, reason, terms) = match (verdict, floor) {
-        (Verdict::Permit { rules }, None) => return Ok(yes(case, presented, &rules.join(", "))),
-        (Verdict::Permit { rules }, Some(_)) if presented.is_some() => {
+    let presented = presented(scene, request, &case, pin);
+    let usable = presented.as_ref().ok().copied().flatten();
+    let approved = usable.map(|a| Approved { by: a.yes.clone(), group: a.terms.group.clone() });
+    let facts = facts(scene, &case, &shown, approved);
+    let verdict = not_forbidden(scene.policy.evaluate(&facts))?;
+    let presented = presented?;
+    if let Some(dimension) = case.spent_up {
+        let reason = format!("the budget `{dimension}` for {} is used up", case.manifest.tool);
+        return Err(deny(10, "budget.spent", "budget", reason, "Nothing is left of it in this task."));
+    }
+    let (rule, reason, terms) = match (verdict, floor(&case)) {
+        (Consent::Permit(rules), None) => return Ok(yes(case, presented, &rules.join(", "))),
+        (Consent::Permit(rules), Some(_)) if presented.is_some() => {
             return Ok(yes(case, presented, &rules.join(", ")));
         }
-        (Verdict::Permit { .. }, Some(question)) => question,
-        (Verdict::Ask { rule, reason, terms }, _) => (rule, reason, terms),
-        (Verdict::Forbid { rule, reason }, _) => {
-            return Err(deny(8, "policy.forbid", &rule, reason, "Approval cannot change this."));
-        }
-        (Verdict::Error { reason }, _) => {
-            let reason = format!("the policy could not be evaluated ({reason})");
-            return Err(deny(8, "policy.error", "policy", reason, "An operator must look at the policy."));
-        }
+        (Consent::Permit(_), Some(question)) => question,
+        (Consent::Ask(rule, reason, terms), _) => (rule, reason, terms),
     };
     if let Some(rule) = pointless(scene, &facts, &terms) {
         return Err(deny(8, "policy.forbid", &rule, reason, "Approval cannot change this."));
+    }
+    if shown.canonical().len() > RECORDED_MAX {
+        let reason =
+            format!("{reason} (and arguments of more than {RECORDED_MAX} bytes cannot be shown whole)");
+        return Err(deny(9, "approval.too_long", &rule, reason, "Do it in smaller pieces."));
     }
     let why = why(
         9,
@@ -692,6 +756,27 @@ fn consent<'a>(scene: Scene<'a>, request: &Request, case: Case<'a, '_>) -> Resul
         unexplained: case.unexplained,
         pin,
     })))
+}
+
+/// What a policy may say that is not a refusal.
+enum Consent {
+    Permit(Vec<String>),
+    Ask(String, String, AskTerms),
+}
+
+/// Step 8. What cannot be evaluated is forbidden (INV6).
+fn not_forbidden(verdict: Verdict) -> Result<Consent, Halt> {
+    match verdict {
+        Verdict::Permit { rules } => Ok(Consent::Permit(rules)),
+        Verdict::Ask { rule, reason, terms } => Ok(Consent::Ask(rule, reason, terms)),
+        Verdict::Forbid { rule, reason } => {
+            Err(deny(8, "policy.forbid", &rule, reason, "Approval cannot change this."))
+        }
+        Verdict::Error { reason } => {
+            let reason = format!("the policy could not be evaluated ({reason})");
+            Err(deny(8, "policy.error", "policy", reason, "An operator must look at the policy."))
+        }
+    }
 }
 
 /// Never ask for what approval cannot fix: the rule that would still forbid if everybody who may answer said
@@ -737,8 +822,13 @@ fn yes<'a>(case: Case<'a, '_>, presented: Option<&Approval>, rules: &str) -> Yes
         Some(_) => "approved by a person for exactly this act".to_string(),
         None => "inside the grant, the chain and the policy".to_string(),
     };
+    let mut spent = price(case.manifest, case.args);
+    if spent.amount == UNCOUNTABLE {
+        // Only without a limit on amounts does such a call come this far, and then nothing depends on it.
+        spent.amount = 0;
+    }
     Yes {
-        charge: Charge { capability: case.place, spent: price(case.manifest, case.args) },
+        charge: Charge { capability: case.place, spent },
         step: case.step,
         origins: case.origins,
         unexplained: case.unexplained,
@@ -864,14 +954,14 @@ pub fn pin_of(scene: Scene<'_>, tool: &ToolId) -> Option<Digest> {
     }
 }
 
+/// The arguments as people and policies see them: secrets blanked, and what the manifest does not know too,
+/// because nobody can tell whether it is one.
 fn shown(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Value {
-    let secrets: BTreeSet<&str> = manifest
-        .args
-        .iter()
-        .filter(|(_, arg)| arg.role == Role::Secret)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    redact(args, &secrets)
+    let hidden = |name: &&String| match manifest.args.get(*name) {
+        Some(arg) => arg.role == Role::Secret,
+        None => !manifest.takes(name),
+    };
+    redact(args, &args.keys().filter(hidden).map(String::as_str).collect())
 }
 
 fn facts<'f>(
@@ -985,27 +1075,18 @@ impl<'a> Draft<'a> {
 
     fn deny(mut self, why: Why, deviation: Option<Deviation>) -> Ruling {
         self.decided.why = why;
-        let mut consequences = vec![];
         if self.decided.why.code == PENDING {
             self.decided.outcome = Ruled::Ask;
             self.decided.approval = self.request.approval.clone();
             return Ruling {
                 decided: self.decided,
-                consequences,
+                consequences: vec![],
                 args: Value::empty(),
                 until: self.scene.now,
             };
         }
-        match deviation.unwrap_or_default() {
-            Deviation::Refuse => consequences.extend(self.too_many_refusals()),
-            Deviation::Freeze => {
-                consequences.push(TaskEvent::Frozen { by: "bailiwick".to_string(), reason: self.deviated() })
-            }
-            Deviation::End => {
-                let (by, reason) = ("bailiwick".to_string(), self.deviated());
-                consequences.push(TaskEvent::Ended { cause: Cause::Deviation, by, reason });
-            }
-        }
+        let what = self.request.tool.to_string();
+        let consequences = aftermath(self.scene, &self.request.agent, &what, deviation);
         Ruling { decided: self.decided, consequences, args: Value::empty(), until: self.scene.now }
     }
 
@@ -1013,7 +1094,14 @@ impl<'a> Draft<'a> {
         let limits = &self.scene.task.opening().limits;
         self.decided.origins = question.origins;
         self.decided.unexplained = question.unexplained;
-        if self.scene.task.asks() >= limits.asks {
+        // The same act asked again while the first question waits is the same question.
+        let waiting = self.scene.task.approvals().find(|a| {
+            a.grant == self.request.grant
+                && a.state == State::Waiting
+                && self.scene.now < a.until
+                && a.act == act(self.scene, self.request, a.until, question.pin).digest()
+        });
+        if waiting.is_none() && self.scene.task.asks() >= limits.asks {
             let reason = format!("this task has asked people {} times, which is its limit", limits.asks);
             let frozen = TaskEvent::Frozen { by: "bailiwick".to_string(), reason: reason.clone() };
             self.decided.why = why(
@@ -1032,13 +1120,6 @@ impl<'a> Draft<'a> {
         }
         let grant_until = self.scene.task.grant(&self.request.grant).map_or(self.scene.now, |g| g.until);
         let fresh_until = self.scene.now.plus_ms(question.terms.ttl_ms).min(grant_until);
-        // The same act asked again while the first question waits is the same question.
-        let waiting = self.scene.task.approvals().find(|a| {
-            a.grant == self.request.grant
-                && a.state == State::Waiting
-                && self.scene.now < a.until
-                && a.act == act(self.scene, self.request, a.until, question.pin).digest()
-        });
         self.decided.outcome = Ruled::Ask;
         self.decided.why = question.why;
         match waiting {
@@ -1054,24 +1135,40 @@ impl<'a> Draft<'a> {
         }
         Ruling { decided: self.decided, consequences: vec![], args: Value::empty(), until: self.scene.now }
     }
+}
 
-    fn deviated(&self) -> String {
-        format!("{} left the declared chain with {}", self.request.agent, self.request.tool)
+/// What a refusal brings besides itself: what the chain declares for a deviation, and otherwise a freeze once
+/// there were too many, so that whoever probes is stopped and seen (N3).
+pub(crate) fn aftermath(
+    scene: Scene<'_>,
+    agent: &AgentId,
+    what: &str,
+    deviation: Option<Deviation>,
+) -> Vec<TaskEvent> {
+    let by = || "bailiwick".to_string();
+    let left = || format!("{agent} left the declared chain with {what}");
+    match deviation.unwrap_or_default() {
+        Deviation::Refuse => too_many_refusals(scene)
+            .map(|reason| TaskEvent::Frozen { by: by(), reason })
+            .into_iter()
+            .collect(),
+        Deviation::Freeze => vec![TaskEvent::Frozen { by: by(), reason: left() }],
+        Deviation::End => {
+            vec![TaskEvent::Ended { cause: Cause::Deviation, by: by(), reason: left() }]
+        }
     }
+}
 
-    /// Past the configured number of refusals the task freezes: whoever probes is stopped and seen (N3).
-    fn too_many_refusals(&self) -> Option<TaskEvent> {
-        let limit = self.scene.task.opening().limits.refusals?;
-        let count = self.scene.task.refusals().saturating_add(1);
-        (count > limit && *self.scene.task.state() == TaskState::Open).then(|| TaskEvent::Frozen {
-            by: "bailiwick".to_string(),
-            reason: format!("{count} refusals, the limit is {limit}"),
-        })
-    }
+fn too_many_refusals(scene: Scene<'_>) -> Option<String> {
+    let limit = scene.task.opening().limits.refusals?;
+    let count = scene.task.refusals().saturating_add(1);
+    (count > limit && *scene.task.state() == TaskState::Open)
+        .then(|| format!("{count} refusals, the limit is {limit}"))
 }
 
 /// Whether a tool could be allowed to this grant for some arguments: what `list` shows.
 pub fn could_be_allowed(scene: Scene<'_>, grant: &Grant, tool: &ToolId) -> bool {
+    let scene = scene.in_log_time();
     let Some(manifest) = scene
         .registry
         .tool(tool)
@@ -1107,6 +1204,7 @@ pub fn refused_at_the_door(
     token_until: Time,
     proof: Option<(Digest, Time)>,
 ) -> Option<Why> {
+    let scene = scene.in_log_time();
     let at_the_door = || {
         let (grant, _) = caller(scene, grant, agent, instance, token_until)?;
         replay(scene, proof)?;
