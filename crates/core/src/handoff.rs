@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 use crate::agent::Agent;
 use crate::capability::{Capability, Delegate};
 use crate::chain::{Act, Reads, Step};
-use crate::decision::{Scene, refused_at_the_door, why};
-use crate::event::{HandedOff, NewGrant, Ruled, Why};
+use crate::decision::{Scene, aftermath, refused_at_the_door, why};
+use crate::event::{HandedOff, NewGrant, Ruled, TaskEvent, Why};
 use crate::grant::Grant;
 use crate::ids::{AgentId, DecisionId, GrantId};
 use crate::opening::classified;
@@ -59,6 +59,7 @@ pub const PAYLOAD_MAX: usize = 32_768;
 /// Decides one handoff. Total: whatever cannot be judged is a refusal. What comes back is an event that nobody
 /// knows of yet: the child grant exists once it has been appended, because the fold makes it, and not before.
 pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
+    let scene = scene.in_log_time();
     let blank = HandedOff {
         decision: request.decision.clone(),
         parent: request.grant.clone(),
@@ -91,6 +92,16 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
                 ..blank
             }
         }
+    }
+}
+
+/// What follows from a handoff besides its own record: a refused one may be a deviation from the chain (T4), or
+/// one refusal too many (N3). To be appended right after the handoff, at the version that was read.
+pub fn consequences(scene: Scene<'_>, handed: &HandedOff) -> Vec<TaskEvent> {
+    let rule = scene.task.opening().chain.as_ref().filter(|_| handed.why.step == 6).map(|c| c.on_deviation);
+    match handed.outcome {
+        Ruled::Deny => aftermath(scene, &handed.from, &format!("a handoff to {}", handed.to), rule),
+        Ruled::Allow | Ruled::Ask => Vec::new(),
     }
 }
 
@@ -217,13 +228,13 @@ fn within(
     asked: &Capability,
 ) -> Result<(Capability, u16), Refusal> {
     let mut nearest: Option<String> = None;
-    for (place, held) in parent.held.iter().enumerate() {
+    for place in 0..parent.held.len() {
         let place = u16::try_from(place).unwrap_or(u16::MAX);
         match fits(scene, parent, place, child, asked) {
-            Ok(()) => {
-                under_ceiling(child, asked)?;
+            Ok(left) => {
+                let ceiling = under_ceiling(child, asked)?;
                 inside_chain(scene, child, asked)?;
-                return Ok((bounded(asked, &held.capability), place));
+                return Ok((bounded(asked, &left, ceiling), place));
             }
             Err(Some(what)) => nearest = nearest.or(Some(what)),
             Err(None) => {}
@@ -242,14 +253,15 @@ fn within(
     refuse(5, "handoff.widens", "delegation", reason, "Ask for no more than the parent may hand on.")
 }
 
-/// `Err(None)`: about something else; `Err(Some)`: the dimension in which too much was asked.
+/// What the parent has left of its capability, if the request lies inside it. `Err(None)`: about something else;
+/// `Err(Some)`: the dimension in which too much was asked.
 fn fits(
     scene: Scene<'_>,
     parent: &Grant,
     place: u16,
     child: &Agent,
     asked: &Capability,
-) -> Result<(), Option<String>> {
+) -> Result<Capability, Option<String>> {
     let held = parent.held.get(usize::from(place)).ok_or(None)?;
     let mine = &held.capability;
     let right = mine.delegate.as_ref().filter(|d| d.depth > 0 && d.to.contains(&child.id)).ok_or(None)?;
@@ -263,7 +275,7 @@ fn fits(
         Some(further) if !further.to.is_subset(&right.to) => {
             Err(Some("the list of further recipients".to_string()))
         }
-        _ => Ok(()),
+        _ => Ok(left),
     }
 }
 
@@ -278,14 +290,15 @@ fn inherit(asked: &Capability, left: &Capability) -> Capability {
     full
 }
 
-/// The child's capability as it is granted: everything that was asked, and the parent's bounds beside it.
-fn bounded(asked: &Capability, mine: &Capability) -> Capability {
+/// The child's capability as it is granted: everything that was asked, and beside it the bounds of what the
+/// parent has left and of the child's ceiling.
+fn bounded(asked: &Capability, left: &Capability, ceiling: &Capability) -> Capability {
     let mut child = asked.clone();
-    for (name, constraint) in &mine.args {
+    for (name, constraint) in &left.args {
         let met = child.args.get(name).map_or_else(|| constraint.clone(), |own| own.meet(constraint));
         child.args.insert(name.clone(), met);
     }
-    child.limits = asked.limits.meet(&mine.limits);
+    child.limits = asked.limits.meet(&left.limits).meet(&ceiling.limits);
     child
 }
 
@@ -301,15 +314,21 @@ fn remaining(scene: Scene<'_>, grant: &Grant, place: u16) -> crate::capability::
     limits
 }
 
-fn under_ceiling(child: &Agent, asked: &Capability) -> Result<(), Refusal> {
-    let enough = |ceiling: &Capability| {
+/// The ceiling that what was asked lies under: tool, rights, arguments and every limit that was asked for. A
+/// limit that was not mentioned becomes the ceiling's.
+fn under_ceiling<'a>(child: &'a Agent, asked: &Capability) -> Result<&'a Capability, Refusal> {
+    let may_pass = |ceiling: &Capability, want: &Delegate| {
+        ceiling.delegate.as_ref().is_some_and(|d| want.depth <= d.depth && want.to.is_subset(&d.to))
+    };
+    let enough = |ceiling: &&Capability| {
         ceiling.tool.contains(&asked.tool)
             && (ceiling.may_use || !asked.may_use)
-            && (ceiling.delegate.is_some() || asked.delegate.is_none())
+            && asked.delegate.as_ref().is_none_or(|want| may_pass(ceiling, want))
+            && asked.limits.or(&ceiling.limits).exceeds(&ceiling.limits).is_none()
             && ceiling.args.iter().all(|(name, c)| asked.args.get(name).is_some_and(|a| c.contains(a)))
     };
-    if child.ceiling.iter().any(enough) {
-        return Ok(());
+    if let Some(ceiling) = child.ceiling.iter().find(enough) {
+        return Ok(ceiling);
     }
     let reason = format!("`{}` is above the ceiling of {}", asked.tool, child.id);
     refuse(5, "handoff.ceiling", "ceiling", reason, "Its owner would have to raise the ceiling first.")
@@ -341,8 +360,9 @@ fn foreseen(scene: Scene<'_>, parent: &Grant, child: &Agent) -> Vec<(Capability,
         let Some(right) = mine.delegate.as_ref().filter(|d| d.depth > 0 && d.to.contains(&child.id)) else {
             continue;
         };
+        let left = Capability { limits: remaining(scene, parent, place), ..mine.clone() };
         for ceiling in &child.ceiling {
-            let Some(common) = common(mine, right, ceiling) else { continue };
+            let Some(common) = common(&left, right, ceiling) else { continue };
             out.extend(needed(scene, child, common).into_iter().map(|capability| (capability, place)));
         }
     }

@@ -3,7 +3,7 @@
 use bailiwick_api::{Caller, Denial, HandoffAsk, HandoffMade};
 use bailiwick_core::capability::Capability;
 use bailiwick_core::event::{HandedOff, TaskEvent};
-use bailiwick_core::handoff::{HandoffRequest, hand_off};
+use bailiwick_core::handoff::{HandoffRequest, consequences, hand_off};
 use bailiwick_core::value::Value;
 
 use crate::decide::denial;
@@ -18,7 +18,7 @@ impl Engine {
     /// Makes a child grant, or refuses and names what was too much. Either way it is recorded.
     pub async fn hand_off(&self, caller: &Caller, ask: HandoffAsk) -> Result<HandoffCall, EngineError> {
         let capabilities = asked(&ask)?;
-        let handed = self
+        let (handed, _) = self
             .conduct(
                 &caller.task,
                 |scene| {
@@ -36,9 +36,15 @@ impl Engine {
                         ttl_ms: ask.ttl_ms,
                         payload: ask.payload.clone(),
                     };
-                    Ok(hand_off(scene, &request))
+                    let handed = hand_off(scene, &request);
+                    let after = consequences(scene, &handed);
+                    Ok((handed, after))
                 },
-                |handed| vec![TaskEvent::HandedOff(handed.clone())],
+                |(handed, after)| {
+                    core::iter::once(TaskEvent::HandedOff(handed.clone()))
+                        .chain(after.iter().cloned())
+                        .collect()
+                },
             )
             .await?;
         made(handed)
