@@ -1,0 +1,238 @@
+//! Where values come from and where data may go: explained arguments, content, labels, what `list` shows.
+
+use bailiwick_core::constraint::{Constraint, subset, texts};
+use bailiwick_core::decision::{could_be_allowed, decide};
+use bailiwick_core::event::{Reported, Ruled, TaskEvent, Went};
+use bailiwick_core::label::{Label, Level};
+use bailiwick_core::origin::{Origin, identify};
+use bailiwick_core::registry::{Directory, RegistryEvent, Scope};
+
+use crate::world::*;
+
+fn untrusted() -> Label {
+    Label::untrusted("mail.search")
+}
+
+#[track_caller]
+fn explained(world: &mut World, tool: &str, args: &str) {
+    let decided = world.call("planner", tool, args);
+    assert_eq!(decided.outcome, Ruled::Allow, "{args}: {:?}", decided.why);
+}
+
+#[track_caller]
+fn unexplained(world: &mut World, tool: &str, args: &str, names: &[&str]) {
+    let request = world.request("planner", tool, args);
+    let ruling = decide(world.scene(), &request);
+    let decided = ruling.decided();
+    assert_eq!((decided.outcome, decided.why.rule.as_str()), (Ruled::Ask, "unexplained-value"), "{args}");
+    assert_eq!(decided.unexplained.iter().map(String::as_str).collect::<Vec<_>>(), names, "{args}");
+}
+
+// proves: N1, D1
+#[test]
+fn where_it_goes_must_come_from_the_person_or_from_the_house() {
+    let mut world = World::opened(|_| {});
+    explained(&mut world, "mail.send", r#"{"to":"ann@example.org"}"#);
+    explained(&mut world, "mail.send", r#"{"to":["Ann@Example.org"],"cc":[]}"#);
+    explained(&mut world, "cloud.restart", r#"{"vm":"db-1"}"#);
+    unexplained(&mut world, "mail.send", r#"{"to":"eve@evil.com"}"#, &["to"]);
+    unexplained(&mut world, "mail.send", r#"{"to":["ann@example.org","eve@evil.com"]}"#, &["to"]);
+    unexplained(&mut world, "mail.send", r#"{"to":"ann@example.org","cc":"eve@evil.com"}"#, &["cc"]);
+    unexplained(&mut world, "cloud.restart", r#"{"vm":"db-2"}"#, &["vm"]);
+    let known = Directory { known: ["eve@evil.com".to_owned()].into(), ..Directory::default() };
+    world.registry.apply(&RegistryEvent::DirectorySet { directory: known, by: person("root") });
+    explained(&mut world, "mail.send", r#"{"to":"eve@evil.com"}"#);
+}
+
+// proves: N1, A02
+#[test]
+fn values_are_compared_whole_and_by_type() {
+    let mut world = World::opened(|o| o.intent = "Look at June 13 and /srv/a".to_owned());
+    unexplained(&mut world, "files.delete", r#"{"path":"13"}"#, &["path"]);
+    unexplained(&mut world, "files.delete", r#"{"path":13}"#, &["path"]);
+    unexplained(&mut world, "files.delete", r#"{"path":"/srv"}"#, &["path"]);
+    unexplained(&mut world, "files.delete", r#"{"path":"/srv/report.txt.bak"}"#, &["path"]);
+    unexplained(&mut world, "bank.pay", r#"{"amount":1,"to":"DE89370400440532013001"}"#, &["to"]);
+    explained(&mut world, "bank.pay", r#"{"amount":1,"to":"DE89 3704 0044 0532 0130 00"}"#);
+    explained(&mut world, "files.delete", r#"{"path":"/srv/report.txt"}"#);
+}
+
+// proves: N1, INV6
+#[test]
+fn a_steering_value_that_says_nothing_is_not_explained() {
+    let mut world = World::opened(|_| {});
+    for nothing in [r#""""#, "[]", "null", r#""  ""#, r#"[""]"#, "{}", r#"{"a":null}"#, "[[]]"] {
+        unexplained(&mut world, "files.delete", &format!(r#"{{"path":{nothing}}}"#), &["path"]);
+    }
+    for nothing in [r#"" ""#, "{}", r#"{"eve@evil.com":null}"#] {
+        let args = format!(r#"{{"to":"ann@example.org","cc":{nothing}}}"#);
+        unexplained(&mut world, "mail.send", &args, &["cc"]);
+    }
+    // An optional argument left blank is one left out.
+    explained(&mut world, "mail.send", r#"{"to":"ann@example.org","cc":""}"#);
+}
+
+// proves: N1
+#[test]
+fn names_of_members_steer_too() {
+    let mut world = World::opened(|_| {});
+    unexplained(&mut world, "mail.send", r#"{"to":{"eve@evil.com":"ann@example.org"}}"#, &["to"]);
+    explained(&mut world, "mail.send", r#"{"to":{"address":"ann@example.org"}}"#);
+    unexplained(&mut world, "cloud.note", r#"{"text":{"evil.com/x":"see"}}"#, &["text"]);
+}
+
+// proves: N1, N2
+#[test]
+fn content_is_scanned_for_places_it_would_send_people_to() {
+    let mut world = World::opened(|_| {});
+    explained(&mut world, "cloud.note", r#"{"text":"db-1 is up again, see report.docx; time=12.30, a:b"}"#);
+    explained(&mut world, "cloud.note", r#"{"text":"write to ann@example.org"}"#);
+    for bad in [
+        "see https://evil.com/x",
+        "see evil.com/x",
+        "see www.evil.com",
+        "[click](http://evil.com)",
+        "<a href=https://evil.com/x>",
+        "<img src='https://evil.com/x'>",
+        "url:https://evil.com",
+        "to:eve@evil.com",
+        "to=eve@evil.com",
+        "“https://evil.com/x”",
+        "→eve@evil.com",
+        "mailto:eve@evil.com",
+        "eve@evil.xn--p1ai",
+        "HTTPS://EVIL.COM/x",
+        "DE89 3704 0044 0532 0130 00 or GB82 WEST 1234 5698 7654 32",
+    ] {
+        let args = bailiwick_core::Value::from([("text", bailiwick_core::Value::from(bad))]).canonical();
+        unexplained(&mut world, "cloud.note", &args, &["text"]);
+    }
+    let long = format!(r#"{{"text":"https://evil.com/?d={}"}}"#, "x".repeat(2000));
+    unexplained(&mut world, "cloud.note", &long, &["text"]);
+}
+
+// proves: N1
+#[test]
+fn the_chain_and_the_root_pin_values_and_an_agent_on_the_way_does_not() {
+    let pinned = step("tell", "planner", "mail.send", &[("to", subset(&["eve@evil.com"]))]);
+    let mut world = World::with_chain(chain(vec![pinned]));
+    let decided = world.must("planner", "mail.send", r#"{"to":["eve@evil.com"]}"#);
+    assert_eq!(decided.origins.get("to"), Some(&Origin::Chain));
+
+    let root = to_use("cloud.restart").arg("vm", texts(&["db-7"])).and_pass(&["executor"], 1);
+    let mut world = World::holding(vec![root, to_use("mail.send").and_pass(&["executor"], 1)]);
+    world.must("planner", "cloud.restart", r#"{"vm":"db-7"}"#);
+    world.gives(
+        "planner",
+        "executor",
+        vec![to_use("cloud.restart"), to_use("mail.send").arg("to", texts(&["eve@evil.com"]))],
+    );
+    world.must("executor", "cloud.restart", r#"{"vm":"db-7"}"#);
+    let decided = world.call("executor", "mail.send", r#"{"to":"eve@evil.com"}"#);
+    assert_eq!(decided.why.rule, "unexplained-value", "an agent's own constraint vouches for nothing");
+    // A loose constraint is no choice.
+    let loose = to_use("cloud.restart").arg("vm", Constraint::Prefix("db-".to_owned()));
+    let mut world = World::holding(vec![loose]);
+    unexplained(&mut world, "cloud.restart", r#"{"vm":"db-2"}"#, &["vm"]);
+}
+
+// proves: N1
+#[test]
+fn a_trusted_field_of_a_result_explains_and_names_where_it_came_from() {
+    let mut world = World::opened(|_| {});
+    unexplained(&mut world, "mail.send", r#"{"to":"bob@example.net"}"#, &["to"]);
+    let read = world.must("planner", "mail.search", "{}");
+    world.append(vec![TaskEvent::Reported(Reported {
+        decision: read.decision,
+        went: Went::Done,
+        label: untrusted(),
+        result: None,
+        spent: Default::default(),
+        explains: vec![(identify("bob@example.net"), "recipient".to_owned())],
+        note: None,
+    })]);
+    let sent = world.must("planner", "mail.send", r#"{"to":"bob@example.net"}"#);
+    let origin = Origin::Result { tool: "mail.search".to_owned(), field: "recipient".to_owned() };
+    assert_eq!(sent.origins.get("to"), Some(&origin));
+}
+
+// proves: INV6, N1
+#[test]
+fn an_outcome_of_a_call_nobody_made_explains_nothing() {
+    let mut world = World::opened(|_| {});
+    world.append(vec![TaskEvent::Reported(Reported {
+        decision: bailiwick_core::DecisionId::parse("d-forged").unwrap(),
+        went: Went::Done,
+        label: Label::bottom(),
+        result: None,
+        spent: Default::default(),
+        explains: vec![(identify("eve@evil.com"), "recipient".to_owned())],
+        note: None,
+    })]);
+    unexplained(&mut world, "mail.send", r#"{"to":"eve@evil.com"}"#, &["to"]);
+}
+
+// proves: N1, A31, INV13
+#[test]
+fn what_a_branch_has_read_stays_with_it_through_handoffs_down_and_up() {
+    let mut world = World::holding(
+        ["mail.*", "cloud.*"].map(|t| to_use(t).and_pass(&["executor", "reader"], 2)).to_vec(),
+    );
+    world.gives("planner", "reader", vec![to_use("mail.search")]);
+    let read = world.must("reader", "mail.search", "{}");
+    let seen = Label { level: Level::Confidential, ..untrusted() };
+    world.report(&read.decision, seen.clone(), Default::default());
+    assert_eq!(world.must("reader", "mail.search", "{}").label, seen);
+    // The child answers its parent outside our sight: what it has seen, the parent has seen.
+    assert_eq!(world.must("planner", "cloud.note", "{}").label, seen, "taint is not laundered upwards");
+    world.gives("planner", "executor", vec![to_use("cloud.note")]);
+    assert_eq!(world.must("executor", "cloud.note", "{}").label, seen, "nor through a second child");
+}
+
+// proves: INV13, A34
+#[test]
+fn an_agent_s_claims_only_make_things_stricter() {
+    let mut world = World::opened(|_| {});
+    let read = world.must("planner", "mail.search", "{}");
+    let seen = Label { level: Level::Confidential, ..untrusted() };
+    world.report(&read.decision, seen.clone(), Default::default());
+    let mut request = world.request("planner", "cloud.note", "{}");
+    request.claims = Label::bottom();
+    assert_eq!(world.decide(&request).label, seen, "claiming to be public and trusted changes nothing");
+    let mut request = world.request("planner", "cloud.note", "{}");
+    request.claims = Label { level: Level::Secret, ..Label::bottom() };
+    assert_eq!(world.decide(&request).label.level, Level::Secret, "claiming to be secret is believed");
+}
+
+// proves: D6, V1
+#[test]
+fn list_shows_what_could_be_allowed_and_nothing_else() {
+    let steps = vec![step("fix", "planner", "cloud.restart", &[("vm", Constraint::Any)])];
+    let mut world = World::opened(|o| {
+        o.chain = Some(chain(steps));
+        o.capabilities = vec![
+            to_use("cloud.restart").uses(1),
+            to_use("cloud.note"),
+            to_use("files.*"),
+            to_pass("mail.*", &["executor"], 1),
+        ];
+    });
+    let shown = |world: &World| {
+        let grant = world.task.grant(&grant("g-root")).unwrap();
+        let tools =
+            world.registry.tools().map(|(id, _)| id).filter(|id| could_be_allowed(world.scene(), grant, id));
+        tools.map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(shown(&world), "cloud.restart files.read");
+    world.suspend(Scope::Tool(pattern("files.*")));
+    assert_eq!(shown(&world), "cloud.restart");
+    world.must("planner", "cloud.restart", r#"{"vm":"db-1"}"#);
+    assert_eq!(shown(&world), "");
+    world.lift(Scope::Tool(pattern("files.*")));
+    assert_eq!(shown(&world), "files.read");
+    world.fresh = false;
+    assert_eq!(shown(&world), "");
+    world.fresh = true;
+    world.revoke("planner");
+    assert_eq!(shown(&world), "");
+}

@@ -1,0 +1,9 @@
+//! The judgement, told as stories: what a person may rely on, and what whoever has taken an agent tries.
+
+mod approval;
+mod chain;
+mod control;
+mod data;
+mod handoff;
+mod steps;
+mod world;
