@@ -319,8 +319,24 @@ pub const ROUTES: &[Route] = &[
     get("openapi", "/openapi.json", Anyone, "Object", "This document"),
 ];
 
-/// The OpenAPI 3.1 document of the API.
+/// The OpenAPI 3.1 document of the API. Members are sorted by name, however JSON objects are kept in this build.
 pub fn openapi() -> Json {
+    sorted(document())
+}
+
+fn sorted(json: Json) -> Json {
+    match json {
+        Json::Object(members) => {
+            let mut members: Vec<_> = members.into_iter().collect();
+            members.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Json::Object(members.into_iter().map(|(name, member)| (name, sorted(member))).collect())
+        }
+        Json::Array(items) => Json::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+fn document() -> Json {
     let mut paths: Map<String, Json> = Map::new();
     for route in ROUTES {
         let item = paths.entry(route.path).or_insert_with(|| json!({}));
