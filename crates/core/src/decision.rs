@@ -18,7 +18,7 @@ use crate::event::{Asked, Cause, Charge, Decided, Ruled, TaskEvent, Why};
 use crate::grant::{Grant, Held};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId, StepId, ToolId};
 use crate::label::Label;
-use crate::origin::{Origin, identify, leaves, mentions};
+use crate::origin::{Origin, identify, leaves, mentions, steering};
 use crate::registry::Registry;
 use crate::task::{Task, TaskState};
 use crate::time::Time;
@@ -525,12 +525,12 @@ fn upheld(
     true
 }
 
-/// An amount that cannot be counted: text, a list, less than nothing. More than any limit.
+/// An amount that cannot be counted: left out, text, a list, less than nothing. More than any limit.
 const UNCOUNTABLE: u64 = u64::MAX;
 
 /// What a call costs before it is made. Fractions of an amount count as a whole.
 fn price(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Spent {
-    let amount = match manifest.amount_arg().and_then(|name| args.get(name)) {
+    let amount = match manifest.amount_arg().map(|name| args.get(name).unwrap_or(&Value::Null)) {
         None => 0,
         Some(Value::Int(whole)) => u64::try_from(*whole).unwrap_or(UNCOUNTABLE),
         // A float of ours is never whole, and below 2^53.
@@ -637,7 +637,7 @@ fn explain(
 /// follow.
 fn provenance(scene: Scene<'_>, role: Role, value: &Value) -> Option<Result<Origin, ()>> {
     let mut wanted: Vec<_> = if role.steers() {
-        leaves(value).iter().map(|leaf| identify(leaf)).collect()
+        steering(value).iter().map(|leaf| identify(leaf)).collect()
     } else {
         leaves(value).iter().flat_map(|leaf| mentions(leaf)).collect()
     };

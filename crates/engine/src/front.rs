@@ -29,7 +29,8 @@ impl Engine {
     /// What [`Engine::set_policy`] would refuse them with.
     pub fn check_policy(&self, sources: &[(String, String)]) -> Result<(), EngineError> {
         let sources: Vec<Source> = sources.iter().map(|(name, text)| Source::new(name, text)).collect();
-        let nobody = PrincipalId::parse("check").map_err(|e| EngineError::invalid(e.code(), e.to_string()))?;
+        let nobody =
+            PrincipalId::parse("check").map_err(|e| EngineError::invalid(e.code(), e.to_string()))?;
         let mut registry = self.registry();
         registry.apply(&RegistryEvent::PolicySet {
             version: bailiwick_policy::version(&sources),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bailiwick_audit::{BundleReport, BundleWriter, Checkpoint, NoteSigner};
+use bailiwick_audit::{BundleReport, BundleWriter, Checkpoint, Frontier, NoteSigner, leaf_hash};
 
 use crate::error::{EngineError, Kind};
 use crate::log::Engine;
@@ -48,6 +48,12 @@ impl Engine {
         Ok(note)
     }
 
+    /// Reads the whole ledger and compares it with its tree: every event is there, unchanged and in its place.
+    /// A node that starts on anything else would decide on a past that nobody signed for.
+    pub async fn verify(&self) -> Result<u64, EngineError> {
+        verify(self.store()).await
+    }
+
     /// Writes an evidence bundle that anybody can verify without this program's server.
     pub async fn export(&self, dir: &Path) -> Result<BundleReport, EngineError> {
         let note = self.checkpoint().await?;
@@ -73,4 +79,36 @@ impl Engine {
         writer.finish(&note, &verifier).map_err(audit)?;
         bailiwick_audit::verify_bundle(dir, Some(&verifier)).map_err(audit)
     }
+}
+
+/// How many events are read at once.
+const PAGE: usize = 4096;
+
+pub(crate) async fn verify(store: &bailiwick_store::Store) -> Result<u64, EngineError> {
+    let altered = |index: u64| {
+        let reason = format!(
+            "the ledger was altered at event {index}; restore the store from a copy, and look who had access"
+        );
+        EngineError::new(Kind::Unavailable, "store.corrupt", reason)
+    };
+    let head = store.head().await?;
+    let mut frontier = Frontier::new();
+    while frontier.size() < head.size {
+        let from = frontier.size();
+        let events = store.scan(from, PAGE).await?;
+        let leaves = store.leaf_hashes(from, (from + events.len() as u64).min(head.size)).await?;
+        if events.is_empty() {
+            return Err(altered(from));
+        }
+        for (event, leaf) in events.iter().zip(leaves) {
+            if event.index != frontier.size() || leaf_hash(&event.bytes) != leaf {
+                return Err(altered(frontier.size()));
+            }
+            frontier.push(leaf);
+        }
+    }
+    if frontier.root() != head.root {
+        return Err(altered(head.size));
+    }
+    Ok(head.size)
 }

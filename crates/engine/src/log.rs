@@ -63,6 +63,7 @@ const CACHED_TASKS: usize = 200_000;
 impl Engine {
     /// Opens the control plane of a tenant on a store; founds it if it is new.
     pub async fn open(store: Store, config: Config) -> Result<Engine, EngineError> {
+        crate::ledger::verify(&store).await?;
         let stream = registry_stream(&config.tenant);
         if store.version(&stream).await? == 0 {
             let (wall, _) = config.clock.read();

@@ -516,3 +516,38 @@ async fn an_agent_that_loses_its_key_or_its_name_stops_at_once() {
     };
     assert_eq!(world.engine.set_agent(&person("root"), again).await.unwrap_err().code, "agent.retired");
 }
+
+// proves: P4, A67, A70
+#[tokio::test]
+async fn a_node_does_not_start_on_a_ledger_that_somebody_altered() {
+    for tampering in [
+        "update events set bytes = zeroblob(length(bytes)) where idx = 3",
+        "delete from events where idx = 3",
+    ] {
+        let world = with_policy().await;
+        world.open().await;
+        let World { engine, clock, folder } = world;
+        engine.store().close().await;
+        drop(engine);
+        let database = rusqlite::Connection::open(folder.path().join("ledger.db")).unwrap();
+        let triggers: Vec<String> = database
+            .prepare("select name from sqlite_master where type = 'trigger'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        triggers.iter().for_each(|name| database.execute_batch(&format!("drop trigger {name}")).unwrap());
+        assert_eq!(database.execute(tampering, []).unwrap(), 1, "{tampering}");
+        drop(database);
+        let error = match bailiwick_store::Store::open(bailiwick_store::Location::Sqlite(
+            folder.path().join("ledger.db"),
+        ))
+        .await
+        {
+            Ok(store) => Engine::open(store, config("acme", clock)).await.err().map(|e| e.code),
+            Err(error) => Some(error.code().to_owned()),
+        };
+        assert_eq!(error.as_deref(), Some("store.corrupt"), "{tampering}");
+    }
+}

@@ -85,6 +85,6 @@ fn broken(why: &str) -> Refusal {
         503,
         "ledger.unreadable",
         format!("the ledger cannot be read: {why}"),
-        "run `bailiwick doctor`",
+        "stop the node and compare its folder with a copy or an exported bundle",
     )
 }
