@@ -179,6 +179,25 @@ fn collect(value: &Value, out: &mut Vec<String>) {
     }
 }
 
+/// The leaves that steer in a steering argument: all of them, except that a member `type` or `kind` with a plain
+/// word in it only says what the members beside it are (`{"type": "file", "id": 13}`).
+pub fn steering(value: &Value) -> Vec<String> {
+    match value {
+        Value::List(items) => items.iter().flat_map(steering).collect(),
+        Value::Map(map) => map
+            .iter()
+            .filter(|(name, inner)| map.len() == 1 || !says_what_it_is(name, inner))
+            .flat_map(|(_, inner)| steering(inner))
+            .collect(),
+        scalar => leaves(scalar),
+    }
+}
+
+fn says_what_it_is(name: &str, value: &Value) -> bool {
+    let plain_word = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    matches!(name, "type" | "kind") && value.as_text().is_some_and(plain_word)
+}
+
 /// The identifier that a whole value is.
 pub fn identify(text: &str) -> Identifier {
     let text = text.trim();
@@ -625,6 +644,15 @@ mod tests {
         }
         written.add_unseen();
         assert!(written.may_be(&identify("ann@example.org")));
+    }
+
+    #[test]
+    fn what_an_object_is_does_not_steer_and_everything_else_in_it_does() {
+        let steers = |json: &str| steering(&Value::parse(json.as_bytes()).unwrap());
+        assert_eq!(steers(r#"[{"type":"file","file_id":"13"},"x"]"#), ["13", "x"]);
+        assert_eq!(steers(r#"{"type":"file"}"#), ["file"], "nothing beside it");
+        assert_eq!(steers(r#"{"type":"13","id":1}"#), ["1", "13"], "no plain word");
+        assert_eq!(steers(r#"{"type":["a"],"name":"file"}"#), ["file", "a"]);
     }
 
     #[test]
