@@ -385,9 +385,15 @@ def a_stranger_with_another_key_gets_nothing(product):
 
 
 def greeted(product, command):
-    """What a connector says to a client that introduces itself and lists the tools."""
-    done = subprocess.run(command, input=GREETING, capture_output=True, text=True, timeout=WITHIN, env=product.surroundings)
-    return done.stdout
+    """What a connector says to a client that introduces itself, waits for the answer, and lists the tools."""
+    hello, ready, listing = GREETING.splitlines(keepends=True)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=product.surroundings) as client:
+        client.stdin.write(hello)
+        client.stdin.flush()
+        first = client.stdout.readline()
+        rest, _ = client.communicate(ready + listing, timeout=WITHIN)
+    return first + rest
 
 
 # proves: X1
