@@ -197,6 +197,14 @@ fn narrowed(scene: Scene<'_>, approval: &Approval, args: &Value) -> Result<Vote,
             "narrowing may only drop members or list items and make numbers smaller; texts stay as they are";
         return Err(EngineError::invalid("approval.not_narrower", reason));
     }
+    let manifest = scene.registry.tool(&approval.tool).and_then(|t| t.manifest.as_ref());
+    let needed =
+        manifest.and_then(|m| m.args.iter().find(|(name, arg)| arg.required && args.get(name).is_none()));
+    if let Some((name, _)) = needed {
+        let reason =
+            format!("{} needs argument `{name}`; a call without it could never be made", approval.tool);
+        return Err(EngineError::invalid("approval.not_narrower", reason));
+    }
     let Some(decided_by) = scene.task.grant(&approval.grant) else {
         return Err(EngineError::missing("grant", &approval.grant));
     };

@@ -17,7 +17,7 @@ use crate::log::{Authority, Engine};
 pub struct Halted {
     /// Tasks that ended or froze.
     pub tasks: Vec<TaskId>,
-    /// Grants that were revoked in tasks that go on.
+    /// Grants that ended, with their task or in one that goes on.
     pub grants: Vec<String>,
     /// Calls that were in flight: whether they had an effect is unknown.
     pub in_flight: u64,
@@ -53,12 +53,7 @@ impl Engine {
         let event =
             TaskEvent::Ended { cause, by: by.to_owned(), reason: reason.chars().take(1000).collect() };
         let toll = self.conduct(task, ended, |toll| toll.iter().map(|_| event.clone()).collect()).await?;
-        Ok(match toll {
-            Some((in_flight, standing)) => {
-                Halted { tasks: vec![task.clone()], grants: vec![], in_flight, standing }
-            }
-            None => Halted::default(),
-        })
+        Ok(toll.unwrap_or_default())
     }
 
     /// Freezes one task until a person resumes or kills it.
@@ -151,6 +146,7 @@ impl Engine {
             if ends_task {
                 let ended = self.end_task(by, &task, Cause::Killed, reason).await?;
                 done.tasks.extend(ended.tasks);
+                done.grants.extend(ended.grants);
                 done.in_flight += ended.in_flight;
                 done.standing += ended.standing;
             } else {
@@ -261,9 +257,14 @@ impl Engine {
     }
 }
 
-/// Calls in flight and credentials that may stand.
-fn toll(task: &Task) -> (u64, u64) {
-    (task.open_calls().len() as u64, task.leases().filter(|l| l.is_standing()).count() as u64)
+/// What an end takes down: every grant that was not revoked before, and what it leaves to be looked after.
+fn toll(task: &Task) -> Halted {
+    Halted {
+        tasks: vec![task.opening().task.clone()],
+        grants: task.grants().filter(|g| !g.revoked).map(|g| g.id.to_string()).collect(),
+        in_flight: task.open_calls().len() as u64,
+        standing: task.leases().filter(|l| l.is_standing()).count() as u64,
+    }
 }
 
 fn covers(target: &Scope, task: &Task, authority: &Authority) -> bool {

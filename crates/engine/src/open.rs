@@ -168,6 +168,13 @@ fn bind(value: &Value, inputs: &BTreeMap<String, Value>) -> Result<Value, Engine
                 })?;
                 Value::from([("exact", value.clone())])
             }
+            // `{"exact": {"input": …}}` would bind to a constraint inside a value, which nothing ever equals.
+            _ if map.get("exact").or(map.get("one_of")).is_some_and(names_input) => {
+                return Err(EngineError::invalid(
+                    "task.chain",
+                    "write {\"input\": \"name\"} in place of the whole constraint, not inside `exact` or `one_of`",
+                ));
+            }
             _ => Value::Map(
                 map.iter()
                     .map(|(k, v)| Ok((k.clone(), bind(v, inputs)?)))
@@ -177,4 +184,12 @@ fn bind(value: &Value, inputs: &BTreeMap<String, Value>) -> Result<Value, Engine
         Value::List(items) => Value::List(items.iter().map(|v| bind(v, inputs)).collect::<Result<_, _>>()?),
         other => other.clone(),
     })
+}
+
+fn names_input(value: &Value) -> bool {
+    match value {
+        Value::Map(map) => map.len() == 1 && map.contains_key("input"),
+        Value::List(items) => items.iter().any(names_input),
+        _ => false,
+    }
 }

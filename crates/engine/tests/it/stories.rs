@@ -517,6 +517,46 @@ async fn an_agent_that_loses_its_key_or_its_name_stops_at_once() {
     assert_eq!(world.engine.set_agent(&person("root"), again).await.unwrap_err().code, "agent.retired");
 }
 
+// proves: A4
+#[tokio::test]
+async fn narrowing_never_makes_a_call_that_cannot_be_made() {
+    let world = with_policy().await;
+    let mut manifest =
+        world.engine.registry().tool(&tool("cloud.restart")).unwrap().manifest.clone().unwrap();
+    manifest.args.get_mut("name").unwrap().required = true;
+    world.engine.classify(&person("root"), manifest, None).await.unwrap();
+    let task = world.open().await;
+    let remediator = world.hand_to_remediator(&task).await;
+    let question = asked(world.call(&remediator, "cloud.restart", r#"{"name":"db-1"}"#).await);
+    for wider in ["{}", r#"{"name":"db-2"}"#, r#"{"name":"db-1"}"#] {
+        let vote = VoteAsk::Narrow(json(wider));
+        let refused = world.engine.vote(&person("omar"), &question.approval, vote).await.unwrap_err();
+        assert_eq!(refused.code, "approval.not_narrower", "{wider}");
+    }
+}
+
+// proves: T2
+#[tokio::test]
+async fn an_input_stands_for_a_whole_constraint_or_the_chain_is_refused() {
+    let world = with_policy().await;
+    let chain = CHAIN.replace(r#"{"input":"ticket"}"#, r#"{"exact":{"input":"ticket"}}"#);
+    let new = bailiwick_engine::NewTask {
+        initiator: person("dana"),
+        intent: "Fix it".to_owned(),
+        inputs: [("ticket".to_owned(), bailiwick_core::Value::Int(1))].into(),
+        agent: agent("support"),
+        chain: Some(json(&chain)),
+        capabilities: None,
+        ttl_ms: 60_000,
+        asks: 1,
+        handoffs: 1,
+        depth: 1,
+        refusals: None,
+        template: None,
+    };
+    assert_eq!(world.engine.open_task(new).await.unwrap_err().code, "task.chain");
+}
+
 // proves: P4, A67, A70
 #[tokio::test]
 async fn a_node_does_not_start_on_a_ledger_that_somebody_altered() {
