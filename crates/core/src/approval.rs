@@ -129,7 +129,7 @@ pub enum State {
 
 /// One person's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "vote")]
+#[serde(rename_all = "snake_case", tag = "vote", deny_unknown_fields)]
 pub enum Vote {
     /// Yes to exactly this act.
     Approve,

@@ -72,6 +72,7 @@ pub struct Limits {
 
 /// What has been spent of one capability.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Spent {
     /// Calls.
     pub uses: u64,

@@ -74,6 +74,7 @@ pub struct TaskLimits {
 
 /// A task as it was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Opening {
     /// Its id.
     pub task: TaskId,
@@ -123,6 +124,7 @@ impl Ruled {
 
 /// Why a decision came out as it did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Why {
     /// The step of the procedure that decided, 1 to 10.
     pub step: u8,
@@ -139,6 +141,7 @@ pub struct Why {
 
 /// A question opened by a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Asked {
     /// The handle.
     pub approval: ApprovalId,
@@ -152,6 +155,7 @@ pub struct Asked {
 
 /// What a decision charges to a budget: a capability of a grant, by its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Charge {
     /// Which capability of the grant.
     pub capability: u16,
@@ -161,6 +165,7 @@ pub struct Charge {
 
 /// One decision about one call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Decided {
     /// Its id.
     pub decision: DecisionId,
@@ -232,6 +237,7 @@ pub enum Went {
 
 /// The outcome of an allowed call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reported {
     /// Which decision.
     pub decision: DecisionId,
@@ -254,6 +260,7 @@ pub struct Reported {
 
 /// A handoff, made or refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HandedOff {
     /// The decision.
     pub decision: DecisionId,
@@ -292,6 +299,7 @@ pub struct HandedOff {
 
 /// A grant that a handoff made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewGrant {
     /// Its id.
     pub grant: GrantId,
@@ -325,7 +333,7 @@ pub enum Cause {
 
 /// What happens to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "event")]
+#[serde(rename_all = "snake_case", tag = "event", deny_unknown_fields)]
 pub enum TaskEvent {
     /// It was opened.
     Opened(Opening),

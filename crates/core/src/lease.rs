@@ -49,7 +49,7 @@ pub enum LeaseState {
 
 /// What happens to a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "now")]
+#[serde(rename_all = "snake_case", tag = "now", deny_unknown_fields)]
 pub enum LeaseFact {
     /// Issued under this id.
     Issued {

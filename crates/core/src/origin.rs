@@ -32,6 +32,7 @@ pub enum Kind {
 
 /// A value in the form in which it is compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Identifier {
     /// Its type.
     pub kind: Kind,
@@ -41,7 +42,7 @@ pub struct Identifier {
 
 /// Who vouches for a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "from")]
+#[serde(rename_all = "snake_case", tag = "from", deny_unknown_fields)]
 pub enum Origin {
     /// An input of the task, given by the person who opened it.
     Input {

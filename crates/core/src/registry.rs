@@ -15,7 +15,7 @@ use crate::value::{Digest, Value};
 
 /// What a freeze or kill is aimed at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "scope", content = "name")]
+#[serde(rename_all = "snake_case", tag = "scope", content = "name", deny_unknown_fields)]
 pub enum Scope {
     /// One agent.
     Agent(AgentId),
@@ -56,6 +56,7 @@ pub enum Halt {
 
 /// One suspension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Suspension {
     /// How hard.
     pub halt: Halt,
@@ -81,7 +82,7 @@ pub struct Directory {
 
 /// What happens to the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "event")]
+#[serde(rename_all = "snake_case", tag = "event", deny_unknown_fields)]
 pub enum RegistryEvent {
     /// The registry exists.
     Founded,

@@ -300,7 +300,10 @@ impl Task {
             self.charge(&decided.grant, charge);
         }
         if let Some(approval) = decided.approval.as_ref().and_then(|id| self.approvals.get_mut(id)) {
-            approval.state = State::Used { decision: decided.decision.clone() };
+            // The first use stays the one that is told, and a no stays a no.
+            if matches!(approval.state, State::Waiting | State::Approved) {
+                approval.state = State::Used { decision: decided.decision.clone() };
+            }
         }
         self.calls.insert(
             decided.decision.clone(),

@@ -4,6 +4,7 @@ mod approval;
 mod chain;
 mod control;
 mod data;
+mod fold;
 mod handoff;
 mod steps;
 mod world;
