@@ -43,9 +43,10 @@ class House:
             raise ValueError("BAILIWICK_URL needs BAILIWICK_KEY, an operator's key")
         self.connection = Connection(url)
         self.operator = Person(self.connection, key)
-        self.initiator = self._person("initiator@agentdojo.local", [])
-        self.approver = self._person("approver@agentdojo.local", ["approvers"])
-        self.agents: dict[str, tuple[str, AgentKey]] = {}
+        self.mark = os.urandom(4).hex()  # several processes may share a server, each with people and agents of its own
+        self.initiator = self._person(f"initiator-{self.mark}@agentdojo.local", [])
+        self.approver = self._person(f"approver-{self.mark}@agentdojo.local", ["approvers"])
+        self.agents: dict[str, tuple[str, str, AgentKey]] = {}
         self._set_policies()
 
     def _set_policies(self):
@@ -62,8 +63,8 @@ class House:
         self.operator.send("POST", "/v1/people", {"id": name, "groups": groups, "keys": [kept]})
         return Person(self.connection, key)
 
-    def agent(self, suite: str, tools: dict) -> tuple[str, AgentKey]:
-        """The suite's agent: its SPIFFE ID and its key. Registered with its tools when first asked for."""
+    def agent(self, suite: str, tools: dict) -> tuple[str, str, AgentKey]:
+        """The suite's agent: its name, its SPIFFE ID and its key. Registered with its tools when first asked for."""
         if suite not in self.agents:
             directory = self.operator.send("GET", "/v1/directory")
             domains = {d.lower() for d in tools[suite].get("_own_domains", [])} | set(directory["own_domains"])
@@ -71,9 +72,10 @@ class House:
             for manifest in convert.manifests(suite, tools):
                 self.operator.send("PUT", f"/v1/tools/{manifest['tool']}", {"manifest": manifest})
             key = AgentKey()
-            agent = {"id": convert.label(suite), "owner": "approver@agentdojo.local", "class": "benchmark", "keys": [key.thumbprint]}
+            name = f"{convert.label(suite)}-{self.mark}"
+            agent = {"id": name, "owner": f"approver-{self.mark}@agentdojo.local", "class": "benchmark", "keys": [key.thumbprint]}
             seen = self.operator.send("POST", "/v1/agents", {**agent, "ceiling": convert.ceiling(suite, tools)})
-            self.agents[suite] = (seen["spiffe"], key)
+            self.agents[suite] = (name, seen["spiffe"], key)
         return self.agents[suite]
 
 
@@ -98,8 +100,7 @@ class Bailiwick(Guard):
 
     def open_task(self, user_prompt, suite, task_id, declaration=None):
         house = self._house(suite)
-        spiffe, key = house.agent(suite, self.tools)
-        agent = convert.label(suite)
+        agent, spiffe, key = house.agent(suite, self.tools)
         body = {"intent": clipped(user_prompt), "agent": agent}
         if declaration is not None:
             body["chain"] = convert.chain(suite, agent, declaration, self.tools, user_prompt)
