@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Tool(cmd::tool::Tool),
     /// Connect a stock MCP client: it starts this as its tool server
     Connect(cmd::agency::Connect),
+    /// Call one tool as an agent, to try things out
+    Call(cmd::agency::Call),
     /// Run a command as an agent, with its tools and without a key
     Run(cmd::agency::Run),
     /// Hand part of an agent's authority to another agent

@@ -113,7 +113,7 @@ impl Holder {
     }
 
     /// The token at hand, or a fresh one.
-    async fn token(&self) -> Result<String, Failure> {
+    pub(crate) async fn token(&self) -> Result<String, Failure> {
         let mut held = self.held.lock().await;
         if let Some(held) = held.as_ref().filter(|h| h.until > Instant::now() + RENEW_BEFORE) {
             return Ok(held.token.clone());

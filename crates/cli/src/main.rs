@@ -12,6 +12,7 @@ mod ctx;
 mod demo;
 mod door;
 mod fail;
+mod gate;
 mod holder;
 mod keys;
 mod out;

@@ -1,17 +1,19 @@
-//! `connect`, `run` and `handoff`: what is done as an agent, with the agent's key and never a person's.
+//! `connect`, `call`, `run` and `handoff`: what is done as an agent, with the agent's key and never a person's.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bailiwick_api::wire::{EndCause, HandoffAnswer, HandoffBody, TaskEnd, TaskOpen};
 use bailiwick_core::value::Value;
-use bailiwick_core::{AgentId, GrantId, SystemId, TaskId};
+use bailiwick_core::{AgentId, ApprovalId, GrantId, SystemId, TaskId, ToolId};
 use bailiwick_gateway::ConnectConfig;
 use clap::Args;
 
 use crate::config::Secrets;
 use crate::ctx::Ctx;
 use crate::fail::{Done, Exit, Failure};
+use crate::gate::Guarded;
 use crate::holder::{Holder, Wants};
 use crate::keys::signing_key;
 use crate::out::plain;
@@ -80,6 +82,52 @@ pub(crate) async fn connect(ctx: &Ctx, connect: Connect) -> Done {
     bailiwick_gateway::connect(config, holder, input, tokio::io::stdout())
         .await
         .map_err(|e| Failure::failed(e.code(), e.to_string(), ""))
+}
+
+/// Calls one tool as an agent, to try things out.
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    #[command(flatten)]
+    identity: Identity,
+    /// The tool, system.action
+    tool: ToolId,
+    /// Its arguments, as a JSON object
+    #[arg(value_name = "JSON", default_value = "{}")]
+    args: String,
+    /// An approval to present
+    #[arg(long)]
+    approval: Option<ApprovalId>,
+}
+
+/// Prints the tool's result. Ends with 3 when it was refused, 4 when a person has been asked, 1 when the tool failed.
+pub(crate) async fn call(ctx: &Ctx, call: Call) -> Done {
+    let args: serde_json::Value = serde_json::from_str(&call.args)
+        .map_err(|e| Failure::usage(format!("the arguments are not JSON: {e}"), "Write a JSON object."))?;
+    let holder = Arc::new(call.identity.holder(ctx)?);
+    // A token first, so that a refusal of the agent is told apart from one of the call.
+    holder.token().await?;
+    let trouble = |e: anyhow::Error| Failure::failed("call.failed", format!("{e:#}"), "");
+    let gate = Guarded::new(&ctx.server()?, holder, CALL_WITHIN).map_err(trouble)?;
+    let handle = call.approval.as_ref().map(ApprovalId::as_str);
+    let asked = gate.call_with(call.tool.as_str(), args, handle);
+    let called = ctx.out.wait("calling", asked).await.map_err(trouble)?;
+    let decision = called.decision();
+    let word = |name: &str| decision[name].as_str().unwrap_or_default().to_owned();
+    match decision["effect"].as_str() {
+        Some("deny") => Err(Failure::new(Exit::Denied, &word("reason_code"), called.text(), "")),
+        Some("ask") => {
+            let next = format!("bailiwick approve {}", word("approval"));
+            Err(Failure::new(Exit::Pending, &word("reason_code"), called.text(), next))
+        }
+        _ => {
+            ctx.out.show(&called.result, |_| called.text().to_owned());
+            if called.is_error() {
+                Err(Failure::failed("tool.failed", "the tool failed", ""))
+            } else {
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Runs a command as an agent: it gets to know where its tools are, and no key.

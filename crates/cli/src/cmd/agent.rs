@@ -50,9 +50,9 @@ pub(crate) struct Add {
     /// The person who answers for it [default: you]
     #[arg(long)]
     owner: Option<PrincipalId>,
-    /// Its class
-    #[arg(long, default_value = "default")]
-    class: AgentClass,
+    /// Its class [default: `default`]
+    #[arg(long)]
+    class: Option<AgentClass>,
     /// What it could ever be given: `system.action`, `system.prefix*` or `system.*`
     #[arg(long, value_name = "TOOL")]
     may: Vec<String>,
@@ -83,8 +83,9 @@ pub(crate) async fn run(ctx: &Ctx, agent: Agent) -> Done {
 
 async fn add(ctx: &Ctx, add: Add) -> Done {
     let people = ctx.people()?;
-    let mut set = stated(ctx, &add)?;
-    let held = people.agents().await?.into_iter().find(|a| a.id == set.id);
+    let all = people.agents().await?;
+    let mut set = stated(ctx, &add, &all)?;
+    let held = all.into_iter().find(|a| a.id == set.id);
     let (key, made) = public_key(ctx, &add, &set.id)?;
     let mut keys: Vec<AgentKey> = held
         .iter()
@@ -105,7 +106,8 @@ async fn add(ctx: &Ctx, add: Add) -> Done {
     Ok(())
 }
 
-fn stated(ctx: &Ctx, add: &Add) -> Result<AgentSet, Failure> {
+/// What the agent shall be. What is not said stays as it is registered, so that a bare name only makes its key.
+fn stated(ctx: &Ctx, add: &Add, all: &[AgentView]) -> Result<AgentSet, Failure> {
     if let Some(path) = &add.file {
         let file: AgentFile = yaml::parse(path, &yaml::slurp(path)?)?;
         return Ok(AgentSet {
@@ -117,19 +119,26 @@ fn stated(ctx: &Ctx, add: &Add) -> Result<AgentSet, Failure> {
         });
     }
     let Some(id) = add.agent.clone() else { return Err(Failure::usage("name the agent", "")) };
-    let owner = match add.owner.clone() {
+    let held = all.iter().find(|a| a.id == id);
+    let owner = match add.owner.clone().or(held.map(|a| a.owner.clone())) {
         Some(owner) => owner,
         None => ctx
             .keys()?
             .operator()?
             .ok_or_else(|| Failure::usage("nobody owns it", "Say who with --owner."))?,
     };
-    let ceiling = add
-        .may
-        .iter()
-        .map(|t| Ok(Capability::to_use(ToolPattern::parse(t)?)))
-        .collect::<Result<_, Failure>>()?;
-    Ok(AgentSet { id, owner, class: add.class.clone(), ceiling, keys: None })
+    let class = match add.class.clone().or(held.map(|a| a.class.clone())) {
+        Some(class) => class,
+        None => AgentClass::parse("default")?,
+    };
+    let ceiling = match (add.may.as_slice(), held) {
+        ([], Some(held)) => held.ceiling.clone(),
+        (may, _) => may
+            .iter()
+            .map(|t| Ok(Capability::to_use(ToolPattern::parse(t)?)))
+            .collect::<Result<_, Failure>>()?,
+    };
+    Ok(AgentSet { id, owner, class, ceiling, keys: None })
 }
 
 /// The key to register, and where the private half is if it is ours.

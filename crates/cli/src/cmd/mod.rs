@@ -54,6 +54,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Done {
         Command::DemoServer(server) => demo::server::run(&server),
         Command::Tool(tool) => tool::run(ctx, tool).await,
         Command::Connect(connect) => agency::connect(ctx, connect).await,
+        Command::Call(call) => agency::call(ctx, call).await,
         Command::Run(run) => agency::run(ctx, run).await,
         Command::Handoff(handoff) => agency::handoff(ctx, handoff).await,
         Command::Approvals(approvals) => approval::approvals(ctx, approvals).await,

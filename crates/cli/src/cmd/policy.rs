@@ -147,7 +147,7 @@ fn check(ctx: &Ctx, from: &Chosen) -> Done {
 fn test(ctx: &Ctx, from: &Chosen) -> Done {
     let config = ctx.config(Secrets::Leave)?;
     let sources = sources(&config, from.path.as_deref())?;
-    let files = test_files(from.path.as_deref().or(config.policies_path.as_deref()))?;
+    let files = test_files(from.path.as_deref(), &config)?;
     let report = run_tests(&sources, &files).map_err(|e| Failure::failed(e.code(), e.to_string(), ""))?;
     let cases: Vec<_> = report
         .results
@@ -168,19 +168,24 @@ fn test(ctx: &Ctx, from: &Chosen) -> Done {
 }
 
 /// Test files beside the policies: by their ending, or because they describe a world.
-fn test_files(path: Option<&Path>) -> Result<Vec<(String, TestFile)>, Failure> {
-    let Some(path) = path else {
-        return Err(Failure::usage("which folder?", "Name the folder that holds policies and their tests, or set `policies` in the configuration."));
+fn test_files(chosen: Option<&Path>, config: &Config) -> Result<Vec<(String, TestFile)>, Failure> {
+    let paths: Vec<&Path> = match chosen {
+        Some(path) => vec![path],
+        None => config.policy_paths.iter().map(PathBuf::as_path).collect(),
     };
+    if paths.is_empty() {
+        let next =
+            "Name the folder that holds policies and their tests, or set `policies` in the configuration.";
+        return Err(Failure::usage("which folder?", next));
+    }
     let mut out = Vec::new();
-    for file in config::matching(path, &["yaml", "yml"])? {
-        let text = yaml::slurp(&file)?;
-        let name = file.display().to_string();
-        if name.contains(".test.") || text.lines().any(|l| l.starts_with("world:")) {
-            out.push((
-                name.clone(),
-                TestFile::parse(&name, &text).map_err(|e| Failure::usage(e.to_string(), ""))?,
-            ));
+    for path in paths {
+        for file in config::matching(path, &["yaml", "yml"])? {
+            let (text, name) = (yaml::slurp(&file)?, file.display().to_string());
+            if name.contains(".test.") || text.lines().any(|l| l.starts_with("world:")) {
+                let read = TestFile::parse(&name, &text).map_err(|e| Failure::usage(e.to_string(), ""))?;
+                out.push((name, read));
+            }
         }
     }
     Ok(out)

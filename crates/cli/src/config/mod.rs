@@ -58,7 +58,7 @@ pub(crate) struct Config {
     /// Policy texts with their names; `None`: the built-in defaults.
     pub(crate) policies: Option<Vec<(String, String)>>,
     /// Where they and their tests are.
-    pub(crate) policies_path: Option<PathBuf>,
+    pub(crate) policy_paths: Vec<PathBuf>,
     /// Lifetime of task tokens in seconds.
     pub(crate) token_ttl_secs: u64,
 }
@@ -124,7 +124,7 @@ struct File {
     #[serde(default)]
     tools: Tools,
     #[serde(default)]
-    policies: Option<PathBuf>,
+    policies: Option<Paths>,
     #[serde(default)]
     limits: Limits,
 }
@@ -209,6 +209,53 @@ struct HttpEntry {
 struct Limits {
     #[serde(default)]
     token_ttl_s: Option<Spanned<u64>>,
+}
+
+/// The word that stands for the built-in policies.
+const DEFAULTS: &str = "defaults";
+
+/// Files and folders of policies; `defaults` among them stands for the built-in ones.
+#[derive(Debug)]
+struct Paths(Vec<String>);
+
+impl Paths {
+    fn files<'a>(&'a self, root: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
+        self.0.iter().filter(|path| *path != DEFAULTS).map(|path| root.join(path))
+    }
+
+    fn policies(&self, root: &Path) -> Result<Vec<(String, String)>, ConfigError> {
+        let mut all = Vec::new();
+        if self.0.iter().any(|path| path == DEFAULTS) {
+            all.extend(bailiwick_policy::defaults().into_iter().map(|s| (s.name, s.text)));
+        }
+        for path in self.files(root) {
+            all.extend(policies(&path)?);
+        }
+        Ok(all)
+    }
+}
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> de::Visitor<'de> for OneOrMany {
+            type Value = Paths;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path or a list of paths")
+            }
+            fn visit_str<E: de::Error>(self, path: &str) -> Result<Paths, E> {
+                Ok(Paths(vec![path.to_owned()]))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Paths, A::Error> {
+                let mut paths = Vec::new();
+                while let Some(path) = seq.next_element()? {
+                    paths.push(path);
+                }
+                Ok(Paths(paths))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
 }
 
 /// Manifests written here, or the files they are in.
@@ -347,8 +394,8 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         agents: checked(file.agents)?,
         systems: file.systems.into_iter().map(|(n, s)| system(&n, s, base)).collect::<Result<_, _>>()?,
         tools: tools(file.tools, root)?,
-        policies_path: file.policies.as_ref().map(|p| root.join(p)),
-        policies: file.policies.map(|p| policies(&root.join(p))).transpose()?,
+        policy_paths: file.policies.iter().flat_map(|p| p.files(root)).collect(),
+        policies: file.policies.map(|p| p.policies(root)).transpose()?,
         token_ttl_secs: token_ttl(file.limits.token_ttl_s)?,
     })
 }

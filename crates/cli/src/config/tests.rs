@@ -200,6 +200,10 @@ fn tools_and_policies_may_be_files_folders_and_patterns() {
         policies.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
         ["all.cedar", "classes/ops.cedar"]
     );
+    let both = load("version: 1\npolicies: [defaults, policies]\n").unwrap();
+    let names: Vec<&str> = both.policies.iter().flatten().map(|(n, _)| n.as_str()).collect();
+    assert!(names.iter().any(|n| n.starts_with("defaults/")) && names.contains(&"all.cedar"), "{names:?}");
+    assert_eq!(both.policy_paths.len(), 1);
     at("tools/bad.yaml", "tool: cloud.d\nefect: read\n");
     let error = load("version: 1\ntools: tools\n").unwrap_err();
     assert_eq!((error.code(), error.line), ("config.unknown_key", Some(2)));
@@ -222,7 +226,7 @@ fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
         assert_eq!(read, valid, "reader {read}, schema {valid}:\n{text}");
         valid
     };
-    assert!(check(FULL) && check("version: 1\n"));
+    assert!(check(FULL) && check("version: 1\n") && check("version: 1\npolicies: [defaults]\n"));
     assert!(check(
         "version: 1\nagents: [ { id: a, owner: o, class: c, ceiling: [ { tool: x.y, args: { n: { all_of: [ { range: { min: 1 } }, { length: 3 } ] } } } ] } ]\n"
     ));
@@ -235,6 +239,7 @@ fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
         "version: 1\nsystems: { A: { http: { url: \"https://x/\" } } }\n",
         "version: 1\nagents: [ { id: a, owner: o } ]\n",
         "version: 1\ntools: [ { tool: a.b, effect: look } ]\n",
+        "version: 1\npolicies: 7\n",
     ] {
         assert!(!check(bad), "{bad}");
     }

@@ -21,13 +21,14 @@ use bailiwick_core::{AgentId, ApprovalId, DecisionId, GrantId, PrincipalId, Task
 use bailiwick_token::SigningKey;
 use serde_json::json;
 
-use super::mcp::{Called, Guarded};
+use super::mcp::ANSWER_WITHIN;
 use super::story::Story;
 use super::verdict::{Audit, Denied, Round};
 use super::world::{self, State, System, TICKET};
 use super::{Stage, commented, restarted};
 use crate::cmd::audit::{export, flip_one_byte};
 use crate::config::{Config, Overrides, Secrets};
+use crate::gate::{Called, Guarded};
 use crate::holder::{Holder, Wants};
 use crate::keys::Keys;
 use crate::serve::Node;
@@ -125,13 +126,7 @@ fn agent_key(keys: &Keys, name: &str) -> anyhow::Result<SigningKey> {
 fn config(stage: &Stage, folder: &Path, keys: &Keys, tickets: &Path, cloud: &Path) -> anyhow::Result<Config> {
     std::fs::write(folder.join("tickets.key"), stage.key(System::Tickets))?;
     std::fs::write(folder.join("cloud.key"), stage.key(System::Cloud))?;
-    let policies = folder.join("policies");
-    for source in bailiwick_policy::defaults() {
-        let path = policies.join(&source.name);
-        std::fs::create_dir_all(path.parent().unwrap_or(&policies))?;
-        std::fs::write(path, source.text)?;
-    }
-    std::fs::write(policies.join("cloud.cedar"), include_str!("cloud.cedar"))?;
+    std::fs::write(folder.join("cloud.cedar"), include_str!("cloud.cedar"))?;
     let mut text = include_str!("bailiwick.yaml").replace("$PORT", &free_port()?.to_string());
     for agent in AGENTS {
         let jkt = agent_key(keys, agent)?.public().jkt().to_string();
@@ -166,7 +161,7 @@ impl Scene<'_> {
         let key = agent_key(&self.keys, name)?;
         let holder = Holder::new(&self.node.url, DOMAIN, &agent_id(name)?, key, wants);
         let holder = Arc::new(holder?);
-        Ok(Agent { mcp: Guarded::new(&self.node.url, holder.clone())?, holder })
+        Ok(Agent { mcp: Guarded::new(&self.node.url, holder.clone(), ANSWER_WITHIN)?, holder })
     }
 
     /// What stands by the server's own account, and tokens out there that still open something.

@@ -3,5 +3,6 @@
 mod demo;
 mod life;
 mod manners;
+mod quickstart;
 mod support;
 mod tools;

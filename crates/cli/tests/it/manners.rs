@@ -83,3 +83,19 @@ fn completions_and_the_schema_can_be_printed() {
     let schema = run_in(folder.path(), &["config", "schema"], &[]).json();
     assert_eq!(schema["title"], "bailiwick.yaml");
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_is_one_hundred_and_thirty_and_a_locked_ledger_says_so() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let house = House::open("version: 1\nlisten: 127.0.0.1:$PORT\n");
+    let mut watching = house.command(&["approvals", "watch"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("waiting"));
+    assert!(Command::new("kill").args(["-INT", &watching.id().to_string()]).status().unwrap().success());
+    assert_eq!(watching.wait().unwrap().code(), Some(130));
+    let second = house.run(&["up", "--listen", &format!("127.0.0.1:{}", free_port())]);
+    assert!(second.failed(6).contains("locked") || second.err.contains("another"), "{second:?}");
+    assert!(house.run(&["up"]).failed(1).contains("cannot listen"));
+}

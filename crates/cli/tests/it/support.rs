@@ -160,6 +160,19 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// Runs a command until its tool server is up and its tools are classified; the first answers may come before.
+pub(crate) fn patiently(run: impl Fn() -> Ran) -> Ran {
+    let began = std::time::Instant::now();
+    loop {
+        let ran = run();
+        let early = ran.code == 3 && ran.err.contains("classified");
+        if !early || began.elapsed() > std::time::Duration::from_secs(60) {
+            return ran;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// The text of a member.
 pub(crate) fn text(json: &Json, name: &str) -> String {
     json[name].as_str().unwrap_or_else(|| panic!("no {name} in {json}")).to_owned()

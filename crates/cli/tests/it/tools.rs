@@ -61,8 +61,7 @@ fn house() -> House {
     house.write("policies/all.cedar", POLICY);
     house.up();
     for agent in ["planner", "worker"] {
-        house.write(&format!("{agent}.yaml"), &agent_file(agent));
-        house.json(&["agent", "add", "-f", &format!("{agent}.yaml")]);
+        house.json(&["agent", "add", agent]);
     }
     house.run(&["person", "add", "omar@example.org", "--group", "sre-oncall"]).good();
     let tools_pinned = || {
@@ -70,13 +69,6 @@ fn house() -> House {
     };
     until("the tools are classified", tools_pinned);
     house
-}
-
-fn agent_file(agent: &str) -> String {
-    match agent {
-        "planner" => "id: planner\nowner: dana@example.org\nclass: desk\nceiling: [ { tool: cloud.*, use: false, delegate: { to: [worker] } } ]\n".to_owned(),
-        _ => format!("id: {agent}\nowner: dana@example.org\nclass: ops\nceiling: [ {{ tool: cloud.* }} ]\n"),
-    }
 }
 
 /// Looks until it is so; a machine under load may take its time.
@@ -219,6 +211,28 @@ fn a_question_is_answered_once_by_somebody_who_may() {
     assert!(again.failed(4).contains("no longer"), "{again:?}");
     assert_eq!(ask(&house, &worker, &restart)[0]["result"]["isError"], false);
     assert_eq!(restarts(&house, "db-1"), 1);
+}
+
+#[test]
+fn what_came_of_a_call_is_its_exit_code() {
+    let house = house();
+    let (task, _) = open(&house, "db-1");
+    let to_worker = ["--to", "worker", "--payload", r#"{"vm":"db-1"}"#];
+    house.json(&[&["handoff", "--agent", "planner", "--task", &task][..], &to_worker].concat());
+    let call =
+        |args: &[&str]| house.run(&[&["call", "--agent", "worker", "--task", &task][..], args].concat());
+    assert!(call(&["cloud.vm.list"]).good().contains("web-3"));
+    assert!(
+        call(&["cloud.vm.delete", r#"{"name":"db-1"}"#]).failed(3).contains("not among what was granted")
+    );
+    let asked = call(&["cloud.vm.restart", r#"{"name":"db-1"}"#]);
+    let handle = asked.failed(4).split_whitespace().find(|w| w.starts_with("apr-")).unwrap().to_owned();
+    house.run(&["approve", handle.trim_matches('.'), "--as", "omar@example.org"]).good();
+    call(&["cloud.vm.restart", r#"{"name":"db-1"}"#]).good();
+    call(&["cloud.vm.restart", "not json"]).failed(2);
+    house.run(&["call", "--agent", "nobody", "--task", &task, "cloud.vm.list"]).failed(5);
+    house.run(&["task", "end", &task]).good();
+    call(&["cloud.vm.list"]).failed(3);
 }
 
 // proves: D3, A39
