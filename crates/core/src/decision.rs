@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use crate::agent::{APPROVERS, Agent};
 use crate::approval::{Approval, AskTerms, FrozenAct, State, redact};
-use crate::capability::{Capability, Spent, Uncovered};
+use crate::capability::{Spent, Uncovered};
 use crate::chain::{Deviation, Step};
 use crate::event::{Asked, Cause, Charge, Decided, Ruled, TaskEvent, Why};
 use crate::grant::{Grant, Held};
@@ -239,17 +239,18 @@ fn judge<'a>(scene: Scene<'a>, request: &Request) -> Result<Yes<'a>, Halt> {
     let (grant, agent) =
         caller(scene, &request.grant, &request.agent, &request.instance, request.token_until)?;
     replay(scene, request.proof)?;
-    suspension(scene, grant)?;
+    let line = &scene.task.lineage(grant).collect::<Vec<_>>();
+    suspension(scene, line)?;
     if let Some((scope, s)) = scene.registry.halts_tool(&request.tool) {
         return Err(halted(&scope.to_string(), &s.reason));
     }
-    liveness(scene, grant)?;
+    liveness(scene, line)?;
     let manifest = tool(scene, request)?;
     let args = arguments(manifest, &request.args)?;
-    let (place, spent_up) = capability(scene, grant, manifest, args)?;
+    let (place, spent_up) = capability(scene, line, manifest, args)?;
     let step = chain_step(scene, agent, manifest, args)?;
     let label = grant.label.join(&request.claims);
-    let (origins, unexplained) = explain(scene, grant, manifest, args, step, place);
+    let (origins, unexplained) = explain(scene, line, manifest, args, step, place);
     sink(manifest, &label)?;
     consent(
         scene,
@@ -338,7 +339,7 @@ fn halted(scope: &str, reason: &str) -> Halt {
 }
 
 /// Step 2: nothing above it is frozen or killed, and this node knows so.
-fn suspension(scene: Scene<'_>, grant: &Grant) -> Result<(), Halt> {
+fn suspension(scene: Scene<'_>, line: &[&Grant]) -> Result<(), Halt> {
     if !scene.fresh {
         let reason = "this node has lost touch with the authority".to_string();
         return Err(deny(2, "control.stale", "freshness", reason, "Try again in a moment."));
@@ -347,7 +348,7 @@ fn suspension(scene: Scene<'_>, grant: &Grant) -> Result<(), Halt> {
     if let Some((scope, s)) = scene.registry.halts_task(&opening.task, &opening.initiator) {
         return Err(halted(&scope.to_string(), &s.reason));
     }
-    for node in scene.task.lineage(grant) {
+    for node in line {
         let Some(agent) = scene.registry.agent(&node.agent) else {
             let reason = format!("agent {} in this chain is no longer registered", node.agent);
             return Err(deny(2, "control.retired", "suspension", reason, "The task must be opened anew."));
@@ -360,7 +361,7 @@ fn suspension(scene: Scene<'_>, grant: &Grant) -> Result<(), Halt> {
 }
 
 /// Step 3: the task is open and in its window; the grant and every ancestor live.
-fn liveness(scene: Scene<'_>, grant: &Grant) -> Result<(), Halt> {
+fn liveness(scene: Scene<'_>, line: &[&Grant]) -> Result<(), Halt> {
     let refuse = |code, reason: String, remedy| Err(deny(3, code, "liveness", reason, remedy));
     match scene.task.state() {
         TaskState::Open => {}
@@ -386,7 +387,7 @@ fn liveness(scene: Scene<'_>, grant: &Grant) -> Result<(), Halt> {
             "A person must open a new task.",
         );
     }
-    for node in scene.task.lineage(grant) {
+    for node in line {
         if node.revoked {
             return refuse(
                 "grant.revoked",
@@ -464,23 +465,24 @@ fn arguments<'r>(manifest: &Manifest, args: &'r Value) -> Result<&'r BTreeMap<St
 /// One with something left is preferred; otherwise the dimension that is used up is told, for step 10.
 fn capability(
     scene: Scene<'_>,
-    grant: &Grant,
+    line: &[&Grant],
     manifest: &Manifest,
     args: &BTreeMap<String, Value>,
 ) -> Result<(u16, Option<&'static str>), Halt> {
     let (next, tool) = (price(manifest, args), &manifest.tool);
     let (mut nearest, mut used_up) = (None, None);
-    for (place, held) in (0u16..).zip(&grant.held).filter(|(_, held)| held.capability.may_use) {
+    let own = line.first().into_iter().flat_map(|grant| &grant.held);
+    for (place, held) in (0u16..).zip(own).filter(|(_, held)| held.capability.may_use) {
         match held.capability.covers(tool, args) {
             Err(Uncovered::Tool) => continue,
             Err(Uncovered::Arg(name)) => {
                 nearest = nearest.or(Some(name));
                 continue;
             }
-            Ok(()) if !upheld(scene, grant, held, tool, args) => continue,
+            Ok(()) if !upheld(line, held, tool, args) => continue,
             Ok(()) => {}
         }
-        match overspent(scene, grant, place, next) {
+        match overspent(line, place, next, scene.now) {
             None => return Ok((place, None)),
             over => used_up = used_up.or(Some((place, over))),
         }
@@ -492,37 +494,29 @@ fn capability(
             Err(deny(5, "capability.argument", "grant", reason, "Use a value inside the grant."))
         }
         (None, None) => {
-            let reason = format!("{tool} is not among what was granted to {}", grant.agent);
-            Err(deny(5, "capability.none", "grant", reason, &granted(grant)))
+            let holder = line.first().map(|grant| grant.agent.as_str()).unwrap_or_default();
+            let reason = format!("{tool} is not among what was granted to {holder}");
+            Err(deny(5, "capability.none", "grant", reason, &granted(line)))
         }
     }
 }
 
 /// Whether every hop above could have handed this very call on (H9). A handoff makes sure of it once; here it is
 /// looked at again, so that no event in the log, however it came there, carries more than the root gave.
-fn upheld(
-    scene: Scene<'_>,
-    grant: &Grant,
-    held: &Held,
-    tool: &ToolId,
-    args: &BTreeMap<String, Value>,
-) -> bool {
-    let (mut child, mut held) = (grant, held);
-    while let Some(parent) = &child.parent {
-        let above = scene.task.grant(parent).zip(held.from);
-        let Some((parent, from)) = above.and_then(|(g, from)| Some((g, g.held.get(usize::from(from))?)))
-        else {
-            return false;
-        };
-        let right = from.capability.delegate.as_ref();
+fn upheld(line: &[&Grant], held: &Held, tool: &ToolId, args: &BTreeMap<String, Value>) -> bool {
+    let mut held = held;
+    for (child, parent) in line.iter().zip(line.iter().skip(1)) {
+        let Some(above) = held.from.and_then(|from| parent.held.get(usize::from(from))) else { return false };
+        let right = above.capability.delegate.as_ref();
         if !right.is_some_and(|d| d.depth > 0 && d.to.contains(&child.agent))
-            || from.capability.covers(tool, args).is_err()
+            || above.capability.covers(tool, args).is_err()
         {
             return false;
         }
-        (child, held) = (parent, from);
+        held = above;
     }
-    true
+    // A line that does not reach a root hangs on nothing.
+    line.last().is_some_and(|root| root.parent.is_none())
 }
 
 /// An amount that cannot be counted: left out, text, a list, less than nothing. More than any limit.
@@ -541,23 +535,24 @@ fn price(manifest: &Manifest, args: &BTreeMap<String, Value>) -> Spent {
 }
 
 /// The dimension that would be overspent on the way to the root, if any.
-fn overspent(scene: Scene<'_>, grant: &Grant, place: u16, next: Spent) -> Option<&'static str> {
-    let mut at = Some((grant, place));
-    while let Some((node, place)) = at.take() {
+fn overspent(line: &[&Grant], place: u16, next: Spent, now: Time) -> Option<&'static str> {
+    let mut place = place;
+    for node in line {
         // What is charged to nothing cannot be counted, and so is spent.
         let Some(held) = node.held.get(usize::from(place)) else { return Some("uses") };
-        if let Some(dimension) = held.capability.limits.overspent(held.spent, next, scene.now) {
+        if let Some(dimension) = held.capability.limits.overspent(held.spent, next, now) {
             return Some(dimension);
         }
-        at = node.parent.as_ref().and_then(|id| scene.task.grant(id)).zip(held.from);
+        place = held.from?;
     }
     None
 }
 
-fn granted(grant: &Grant) -> String {
-    let tools: Vec<String> = grant
-        .held
-        .iter()
+fn granted(line: &[&Grant]) -> String {
+    let tools: Vec<String> = line
+        .first()
+        .into_iter()
+        .flat_map(|grant| &grant.held)
         .filter(|h| h.capability.may_use)
         .map(|h| h.capability.tool.to_string())
         .take(8)
@@ -598,7 +593,7 @@ fn is_dangerous(manifest: &Manifest) -> bool {
 /// Step 7: where each steering value came from, and which ones nobody vouches for.
 fn explain(
     scene: Scene<'_>,
-    grant: &Grant,
+    line: &[&Grant],
     manifest: &Manifest,
     args: &BTreeMap<String, Value>,
     step: Option<&Step>,
@@ -615,7 +610,7 @@ fn explain(
         if value.is_blank() && !declared.is_some_and(|arg| arg.required) {
             continue;
         }
-        if pinned_by_step(step, name) || pinned_by_root(scene, grant, place, name) {
+        if pinned_by_step(step, name) || pinned_by_root(line, place, name) {
             origins.insert(name.clone(), Origin::Chain);
             continue;
         }
@@ -687,18 +682,17 @@ fn pinned_by_step(step: Option<&Step>, name: &str) -> bool {
 }
 
 /// Only the initiator's own words pin a value: the root grant's constraint, not one an agent wrote on the way.
-fn pinned_by_root(scene: Scene<'_>, grant: &Grant, place: u16, name: &str) -> bool {
-    let (mut node, mut place) = (grant, place);
-    while let Some((parent, from)) = node
-        .parent
-        .as_ref()
-        .and_then(|id| scene.task.grant(id))
-        .zip(node.held.get(usize::from(place)).and_then(|h| h.from))
-    {
-        (node, place) = (parent, from);
+fn pinned_by_root(line: &[&Grant], place: u16, name: &str) -> bool {
+    let mut place = place;
+    for node in line {
+        let Some(held) = node.held.get(usize::from(place)) else { return false };
+        match (&node.parent, held.from) {
+            (None, _) => return held.capability.args.get(name).is_some_and(|c| c.is_pinned()),
+            (Some(_), Some(from)) => place = from,
+            (Some(_), None) => return false,
+        }
     }
-    let root = |c: &Capability| c.args.get(name).is_some_and(|c| c.is_pinned());
-    node.parent.is_none() && node.held.get(usize::from(place)).is_some_and(|h| root(&h.capability))
+    false
 }
 
 /// Step 7: labels may flow to this sink.
@@ -1177,11 +1171,11 @@ pub fn could_be_allowed(scene: Scene<'_>, grant: &Grant, tool: &ToolId) -> bool 
     else {
         return false;
     };
-    let granted = grant.held.iter().enumerate().any(|(place, held)| {
-        let place = u16::try_from(place).unwrap_or(u16::MAX);
+    let line = scene.task.lineage(grant).collect::<Vec<_>>();
+    let granted = (0u16..).zip(&grant.held).any(|(place, held)| {
         held.capability.may_use
             && held.capability.tool.admits(tool)
-            && overspent(scene, grant, place, Spent { uses: 1, ..Spent::default() }).is_none()
+            && overspent(&line, place, Spent { uses: 1, ..Spent::default() }, scene.now).is_none()
     });
     let foreseen = scene.task.opening().chain.as_ref().is_none_or(|chain| {
         (manifest.effect == Effect::Read && chain.reads == crate::chain::Reads::Open)
@@ -1192,7 +1186,7 @@ pub fn could_be_allowed(scene: Scene<'_>, grant: &Grant, tool: &ToolId) -> bool 
         && scene.fresh
         && scene.task.is_live(&grant.id, scene.now)
         && scene.registry.halts_tool(tool).is_none()
-        && suspension(scene, grant).is_ok()
+        && suspension(scene, &line).is_ok()
 }
 
 /// Steps 1 to 3 for anything else a grant's holder may ask: `None` if it may go on.
@@ -1208,8 +1202,9 @@ pub fn refused_at_the_door(
     let at_the_door = || {
         let (grant, _) = caller(scene, grant, agent, instance, token_until)?;
         replay(scene, proof)?;
-        suspension(scene, grant)?;
-        liveness(scene, grant)
+        let line = scene.task.lineage(grant).collect::<Vec<_>>();
+        suspension(scene, &line)?;
+        liveness(scene, &line)
     };
     match at_the_door() {
         Ok(()) => None,
