@@ -64,6 +64,13 @@ impl Node {
     /// # Errors
     /// A [`Failure`] that says which part could not start.
     pub(crate) async fn start(config: Config) -> Result<Node, Failure> {
+        if config.external_url.is_none() && !config.listen.ip().is_loopback() {
+            let next = "Set `external_url` to the address that clients use, https in front of a proxy that ends TLS.";
+            return Err(Failure::usage(
+                "listening beyond this machine needs a name that tokens are made for",
+                next,
+            ));
+        }
         let listener = listen(config.listen).await?;
         let address = listener.local_addr().map_err(|e| cannot_listen(config.listen, &e))?;
         let url = config.external_url.clone().unwrap_or_else(|| format!("http://{address}"));

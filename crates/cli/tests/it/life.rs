@@ -130,6 +130,13 @@ fn what_the_node_writes_is_for_its_owner_alone() {
 }
 
 #[test]
+fn the_network_is_asked_for_by_name() {
+    let house = House::new(CONFIG);
+    let said = house.run(&["up", "--listen", "0.0.0.0:0"]);
+    assert!(said.failed(2).contains("external_url"), "{said:?}");
+}
+
+#[test]
 fn a_configuration_without_an_operator_does_not_start() {
     let house = House::new("version: 1\nlisten: 127.0.0.1:$PORT\npeople: [ { id: a@example.org } ]\n");
     assert!(house.run(&["up"]).failed(2).contains("operator"));
