@@ -14,7 +14,6 @@
 //! A rule with `@ask` is lifted by the evaluation itself once enough people have said yes; its author writes
 //! no `unless` for that and so cannot forget it. A plain `forbid` is never lifted.
 
-
 use bailiwick_core::ids::{AgentClass, GroupId, PrincipalId};
 use bailiwick_core::verdict::Approved;
 use cedar_policy::{ActionConstraint, Effect, Policy};

@@ -327,10 +327,10 @@ fn of_several_faults_the_first_step_answers() {
 
 #[test]
 fn with_everything_wrong_the_steps_answer_one_after_the_other() {
-    for from in 0..FAULTS.len() {
+    for (from, first) in FAULTS.iter().enumerate() {
         let all: Vec<&Fault> = FAULTS.iter().skip(from).collect();
         let (_, code) = faulty(&all);
-        assert_eq!(code, FAULTS[from].1);
+        assert_eq!(code, first.1);
     }
 }
 

@@ -61,7 +61,6 @@ pub(crate) trait More: Sized {
     fn arg(self, name: &str, constraint: Constraint) -> Self;
     fn limits(self, limits: Limits) -> Self;
     fn uses(self, uses: u64) -> Self;
-    fn and_use(self) -> Self;
     fn and_pass(self, to: &[&str], depth: u8) -> Self;
 }
 impl More for Capability {
@@ -75,10 +74,6 @@ impl More for Capability {
     }
     fn uses(mut self, uses: u64) -> Self {
         self.limits.uses = Some(uses);
-        self
-    }
-    fn and_use(mut self) -> Self {
-        self.may_use = true;
         self
     }
     fn and_pass(mut self, to: &[&str], depth: u8) -> Self {

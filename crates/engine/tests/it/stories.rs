@@ -134,7 +134,7 @@ async fn whatever_ends_a_task_ends_everything_below_it() {
         };
         let halted =
             world.engine.suspend(&person("root"), target, Halt::Killed, "suspicious ticket").await.unwrap();
-        assert_eq!(halted.tasks, [task.task.clone()], "{scope}");
+        assert_eq!(halted.tasks, std::slice::from_ref(&task.task), "{scope}");
         assert_eq!(halted.in_flight, 1, "the restart's outcome never came");
         let refused = denied(world.call(&remediator, "cloud.restart", r#"{"name":"web-3"}"#).await);
         assert!(
