@@ -6,6 +6,5 @@ mod control;
 mod data;
 mod fold;
 mod handoff;
-mod invariants;
 mod steps;
 mod world;
