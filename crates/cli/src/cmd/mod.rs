@@ -30,8 +30,9 @@ pub(crate) async fn run(ctx: &Ctx, command: Command) -> Done {
         // These stop by themselves when they are told to.
         Command::Up(up) => up::run(ctx, up).await,
         other => tokio::select! {
-            done = dispatch(ctx, other) => done,
+            biased; // the interrupt is listened for before the first word is said
             _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+            done = dispatch(ctx, other) => done,
         },
     }
 }
