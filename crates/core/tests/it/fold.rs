@@ -187,7 +187,7 @@ fn settled(task: &Task) -> (bool, Vec<String>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     // proves: INV5
     #[test]

@@ -6,5 +6,6 @@ mod control;
 mod data;
 mod fold;
 mod handoff;
+mod invariants;
 mod steps;
 mod world;
