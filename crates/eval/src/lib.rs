@@ -1,1 +1,3 @@
 //! Measures: model checks, benches, scenarios.
+
+pub mod model;
