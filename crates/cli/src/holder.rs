@@ -58,6 +58,7 @@ impl Holder {
         let spiffe = SpiffeId::parse(&format!("spiffe://{trust_domain}/agent/{agent}"))?;
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
             .timeout(ANSWER_WITHIN)
             .build()
             .map_err(|e| {

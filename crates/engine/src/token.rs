@@ -65,7 +65,8 @@ impl Engine {
         Ok(IssuedToken { token, expires_in_secs: until.secs().saturating_sub(self.now().secs()) })
     }
 
-    /// The newest live grant an agent holds in a task: what it means when it asks for a token "for that task".
+    /// The newest grant an agent holds in a task, a live one before all others: what it means when it asks for a
+    /// token "for that task". Asking with one that is over says why it is over.
     pub async fn grant_for(
         &self,
         agent: &AgentId,
@@ -74,12 +75,12 @@ impl Engine {
         let now = self.now();
         let newest = self
             .with_task(task, |held, _| {
-                let mine = held.grants().filter(|g| g.agent == *agent && held.is_live(&g.id, now));
-                mine.max_by_key(|g| names::home(g.id.as_str()).map_or(0, |(_, version)| version))
-                    .map(|g| g.id.clone())
+                let mine = held.grants().filter(|g| g.agent == *agent);
+                let made = |g: &Grant| names::home(g.id.as_str()).map_or(0, |(_, version)| version);
+                mine.max_by_key(|g| (held.is_live(&g.id, now), made(g))).map(|g| g.id.clone())
             })
             .await?;
-        newest.ok_or_else(|| EngineError::missing("live grant of yours in", task))
+        newest.ok_or_else(|| EngineError::missing("grant of yours in", task))
     }
 
     /// The SPIFFE ID of an agent of this trust domain.

@@ -135,6 +135,14 @@ pub(crate) fn undecided(tool: &ToolId, error: &PointError) -> Value {
     tool_result(&text, true, Value::from([(META_DECISION, Value::Map(machine.members()))]))
 }
 
+/// The caller could not prove itself, mostly because its task is over: not done, in words for a model.
+pub(crate) fn unproven(words: &str) -> Value {
+    let machine = Machine { decision: None, effect: "deny", code: "caller.unproven", retry: false };
+    let text =
+        format!("Nothing was done: {}. Trying again will not help.", words.trim().trim_end_matches('.'));
+    tool_result(&text, true, Value::from([(META_DECISION, Value::Map(machine.members()))]))
+}
+
 /// An allowed call that brought no result.
 pub(crate) fn failed(tool: &ToolId, decision: &DecisionId, error: &CallError) -> Value {
     let retry = matches!(error, CallError::Unavailable(_) | CallError::Timeout | CallError::Gone);

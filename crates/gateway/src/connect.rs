@@ -6,6 +6,7 @@
 //! one it adds the headers that mirror the body, for the older one it keeps the session and opens it again
 //! when the gateway has forgotten it. A bad line is answered with an error and never ends the connector.
 
+use crate::answer;
 use crate::envelope::{self, Message, Request, RpcId, codes};
 use crate::headers::{self, ParamHeader};
 use crate::secret::Secret;
@@ -159,6 +160,22 @@ struct LegacySession {
     version: Option<String>,
 }
 
+/// Why there is no answer to pass on, in words for the client.
+enum Miss {
+    /// The agent cannot prove itself, mostly because its task is over.
+    Unproven(String),
+    /// The gateway gave no answer that can be used.
+    Unanswered(String),
+}
+
+impl Miss {
+    fn words(&self) -> &str {
+        match self {
+            Miss::Unproven(words) | Miss::Unanswered(words) => words,
+        }
+    }
+}
+
 /// What came back for one post.
 struct Reply {
     status: StatusCode,
@@ -221,11 +238,17 @@ impl<P: Prover> Connector<P> {
         let body = envelope::notification(method, params);
         let session = self.known().session.clone();
         if let Err(why) = self.post(&body, &[], session.as_ref()).await {
-            tracing::warn!(method, why, "a notification was not delivered");
+            tracing::warn!(method, why = why.words(), "a notification was not delivered");
         }
     }
 
+    /// Begins one request. A greeting is answered before the next line is read: what a hasty client sends
+    /// behind it belongs to the session that it opens.
     async fn start(self: &Arc<Self>, request: Request) {
+        if request.method == "initialize" {
+            let answer = self.ask(request).await;
+            return self.say(answer).await;
+        }
         let Ok(permit) = self.room.clone().acquire_owned().await else { return };
         let connector = self.clone();
         let id = request.id.clone();
@@ -249,11 +272,12 @@ impl<P: Prover> Connector<P> {
         };
         match answered {
             Ok(reply) => self.line(&request, reply),
-            Err(why) => envelope::error(Some(&request.id), codes::INTERNAL, &why, None),
+            Err(Miss::Unproven(why)) => unproven(&request, &why),
+            Err(Miss::Unanswered(why)) => envelope::error(Some(&request.id), codes::INTERNAL, &why, None),
         }
     }
 
-    async fn ask_modern(&self, request: &Request) -> Result<Reply, String> {
+    async fn ask_modern(&self, request: &Request) -> Result<Reply, Miss> {
         let version = request.meta(version::META_VERSION).and_then(Value::as_text).unwrap_or("");
         let mut mirror = vec![
             (headers::PROTOCOL_VERSION.to_owned(), headers::encode(version)),
@@ -269,7 +293,7 @@ impl<P: Prover> Connector<P> {
         self.post(&print(request), &mirror, None).await
     }
 
-    async fn ask_legacy(&self, request: &Request) -> Result<Reply, String> {
+    async fn ask_legacy(&self, request: &Request) -> Result<Reply, Miss> {
         let body = print(request);
         if request.method == "initialize" {
             self.known().greeting = Some(body.clone());
@@ -285,7 +309,7 @@ impl<P: Prover> Connector<P> {
     }
 
     /// Opens a session and remembers it.
-    async fn greet(&self, greeting: &str) -> Result<Reply, String> {
+    async fn greet(&self, greeting: &str) -> Result<Reply, Miss> {
         let reply = self.post(greeting, &[], None).await?;
         if let Some(id) = reply.session.clone().filter(|_| reply.status.is_success()) {
             let result = Value::parse(reply.body.as_bytes()).ok();
@@ -296,7 +320,7 @@ impl<P: Prover> Connector<P> {
     }
 
     /// The gateway has forgotten the session (a restart, a new grant): greet it as the client did.
-    async fn greet_again(&self, lost: Option<LegacySession>) -> Result<LegacySession, String> {
+    async fn greet_again(&self, lost: Option<LegacySession>) -> Result<LegacySession, Miss> {
         let (current, greeting) = {
             let known = self.known();
             (known.session.clone(), known.greeting.clone())
@@ -304,11 +328,12 @@ impl<P: Prover> Connector<P> {
         if let Some(current) = current.filter(|current| Some(current) != lost.as_ref()) {
             return Ok(current);
         }
-        let greeting = greeting.ok_or("the session has ended, and the client never opened one")?;
+        let greeting =
+            greeting.ok_or_else(|| unanswered("the session has ended, and the client never opened one"))?;
         tracing::info!("the gateway has forgotten the session; it is opened again");
         self.greet(&greeting).await?;
         let fresh = self.known().session.clone().filter(|fresh| Some(fresh) != lost.as_ref());
-        let fresh = fresh.ok_or("the session has ended and could not be opened again")?;
+        let fresh = fresh.ok_or_else(|| unanswered("the session has ended and could not be opened again"))?;
         let ready = envelope::notification("notifications/initialized", &Value::empty());
         self.post(&ready, &[], Some(&fresh)).await?;
         Ok(fresh)
@@ -320,7 +345,7 @@ impl<P: Prover> Connector<P> {
         body: &str,
         extra: &[(String, String)],
         session: Option<&LegacySession>,
-    ) -> Result<Reply, String> {
+    ) -> Result<Reply, Miss> {
         let mut renewed = false;
         let mut nonce_met = false;
         loop {
@@ -343,9 +368,10 @@ impl<P: Prover> Connector<P> {
         }
     }
 
-    async fn proven(&self, method: Method) -> Result<RequestBuilder, String> {
+    async fn proven(&self, method: Method) -> Result<RequestBuilder, Miss> {
         let nonce = self.known().nonce.clone();
-        let proof = self.prover.prove(method.as_str(), &self.config.url, nonce.as_deref()).await?;
+        let proof = self.prover.prove(method.as_str(), &self.config.url, nonce.as_deref()).await;
+        let proof = proof.map_err(Miss::Unproven)?;
         let request = self.client.request(method, &self.config.url);
         Ok(request.header(AUTHORIZATION, proof.authorization.expose()).header("DPoP", proof.dpop.expose()))
     }
@@ -360,14 +386,14 @@ impl<P: Prover> Connector<P> {
         sent
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> String {
+    fn unreachable(&self, error: &reqwest::Error) -> Miss {
         if error.is_timeout() {
-            return "bailiwick did not answer in time".to_owned();
+            return Miss::Unanswered("bailiwick did not answer in time".to_owned());
         }
-        format!(
-            "bailiwick cannot be reached at {}: is it running? Start it with `bailiwick up`",
-            self.config.url
-        )
+        let url = &self.config.url;
+        Miss::Unanswered(format!(
+            "bailiwick cannot be reached at {url}: is it running? Start it with `bailiwick up`"
+        ))
     }
 
     /// The line for the client: the gateway's answer if it is one to this request, else an error in its words.
@@ -385,11 +411,10 @@ impl<P: Prover> Connector<P> {
         let words = parsed.as_ref().and_then(explanation);
         let words =
             words.unwrap_or_else(|| format!("bailiwick answered with HTTP status {}", reply.status.as_u16()));
-        let code = match reply.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => codes::DENIED,
-            _ => codes::INTERNAL,
-        };
-        envelope::error(Some(&request.id), code, &words, None)
+        match reply.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => unproven(request, &words),
+            _ => envelope::error(Some(&request.id), codes::INTERNAL, &words, None),
+        }
     }
 
     /// Notes which arguments of which tool are mirrored into headers.
@@ -422,6 +447,20 @@ fn with_session(request: RequestBuilder, session: Option<&LegacySession>) -> Req
     }
 }
 
+/// The refusal of a caller without proof: a result that a model reads for a call, else an error.
+fn unproven(request: &Request, why: &str) -> String {
+    if request.method != "tools/call" {
+        return envelope::error(Some(&request.id), codes::DENIED, why, None);
+    }
+    let result = answer::unproven(why);
+    let modern = request.meta(version::META_VERSION).is_some();
+    envelope::result(&request.id, &if modern { answer::modern(result) } else { result })
+}
+
+fn unanswered(why: &str) -> Miss {
+    Miss::Unanswered(why.to_owned())
+}
+
 fn print(request: &Request) -> String {
     let method = Value::from(request.method.as_str()).canonical();
     format!(
@@ -438,16 +477,16 @@ fn explanation(body: &Value) -> Option<String> {
     words.as_text().map(str::to_owned)
 }
 
-async fn read(mut response: Response) -> Result<Reply, String> {
+async fn read(mut response: Response) -> Result<Reply, Miss> {
     let status = response.status();
     let session = response.headers().get(headers::SESSION).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "bailiwick's answer broke off".to_owned())? {
+    while let Some(chunk) = response.chunk().await.map_err(|_| unanswered("bailiwick's answer broke off"))? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > ANSWER_BYTES_MAX {
-            return Err("bailiwick's answer is too large".to_owned());
+            return Err(unanswered("bailiwick's answer is too large"));
         }
     }
-    let body = String::from_utf8(bytes).map_err(|_| "bailiwick's answer is not text".to_owned())?;
+    let body = String::from_utf8(bytes).map_err(|_| unanswered("bailiwick's answer is not text"))?;
     Ok(Reply { status, session, body })
 }

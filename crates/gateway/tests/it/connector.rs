@@ -115,8 +115,22 @@ async fn an_expired_token_is_renewed_once_and_a_dead_task_is_said_in_words() {
     assert_eq!(client.renewed.load(Ordering::SeqCst), 1);
     let mut hopeless = Client::of(&world.url, 1000);
     let answer = hopeless.ask(echo(1)).await;
-    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(-32001)), "{answer}");
-    assert_eq!(hopeless.renewed.load(Ordering::SeqCst), 1, "it kept renewing");
+    assert_eq!((&answer["id"], &answer["result"]["isError"]), (&json!(1), &json!(true)), "{answer}");
+    assert_eq!(answer["result"]["_meta"]["bailiwick/decision"]["reason_code"], "caller.unproven", "{answer}");
+    let list = hopeless.ask(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"})).await;
+    assert_eq!((&list["id"], &list["error"]["code"]), (&json!(2), &json!(-32001)), "{list}");
+    assert_eq!(hopeless.renewed.load(Ordering::SeqCst), 2, "once for each request, no more");
+}
+
+#[tokio::test]
+async fn what_a_hasty_client_sends_right_behind_its_greeting_is_answered_in_the_session_it_opens() {
+    let world = World::with("modern").await;
+    let mut client = Client::of(&world.url, 0);
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
+    let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    client.line(&format!("{hello}\n{ready}\n{}", echo(1))).await;
+    assert_eq!(client.next().await["result"]["protocolVersion"], "2025-11-25");
+    assert_eq!(client.next().await["result"]["structuredContent"]["n"], 1);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const TOKEN_PATH: &str = "/oauth/token";
+/// Codes of what has stopped or ended a grant; its own holder may know.
+const OVER: [&str; 3] = ["control.", "task.", "grant."];
 const ALGORITHMS: [&str; 2] = ["EdDSA", "ES256"];
 
 /// A refusal in the words of RFC 6749 section 5.2.
@@ -55,6 +57,10 @@ impl From<EngineError> for No {
     fn from(error: EngineError) -> No {
         match error.kind {
             Kind::Unavailable => No(503, "temporarily_unavailable", error.reason),
+            // Said only after the grant was found to be the asker's own.
+            Kind::Forbidden if OVER.iter().any(|code| error.code.starts_with(code)) => {
+                No(400, "invalid_grant", error.reason)
+            }
             _ => No::grant(),
         }
     }

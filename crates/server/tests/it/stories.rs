@@ -116,6 +116,7 @@ async fn a_ticket_is_fixed_with_one_approval_and_the_kill_ends_it_all() {
     let proof = world.prove("support", "POST", "/oauth/token", None);
     let (status, over) = world.ask_token(&form, Some(&proof)).await;
     assert_eq!((status, over["error"].as_str()), (400, Some("invalid_grant")));
+    assert!(over["error_description"].as_str().unwrap().contains("is suspended"), "{over}");
     assert_eq!(root.standing().await.unwrap().tasks, 0);
     assert_eq!(dana.task(&task.task).await.unwrap().summary.cause.as_deref(), Some("killed"));
 }
