@@ -272,6 +272,7 @@ mod tests {
             initiator: "dana@example.org".parse().unwrap(),
             intent: "Fix \"ticket\" 4711".to_owned(),
             inputs: BTreeMap::new(),
+            types: BTreeMap::new(),
             chain: None,
             limits: TaskLimits { until: Time(9), asks: 1, handoffs: 1, depth: 1, refusals: None },
             grant: "g-abc-0".parse().unwrap(),

@@ -17,6 +17,7 @@ mod holder;
 mod keys;
 mod out;
 mod serve;
+mod template;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraint;
-use crate::ids::{AgentId, StepId, ToolId};
+use crate::ids::{AgentId, StepId, SystemId, ToolId};
 use crate::tool::{Effect, ToolPattern};
 use crate::value::Value;
 
@@ -26,17 +26,126 @@ pub struct Chain {
     /// What it means for deletion, administration, and everything that cannot be undone.
     #[serde(default)]
     pub on_dangerous_deviation: Deviation,
+    /// What it means for single classes of risk. Of all that applies to a deviation the strictest holds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deviations: BTreeMap<Risk, Deviation>,
+    /// Once each of these steps went well as often as it must and no call is in flight, the task has reached its
+    /// end and is over. Empty: it ends otherwise.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ends_with: BTreeSet<StepId>,
 }
 
-/// Whether reads need a step of their own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// Whether reads need a step of their own: everywhere the same, or told system by system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ReadsForm", into = "ReadsForm")]
 pub enum Reads {
     /// Reads that the grant covers are open at any time.
     #[default]
     Open,
     /// Reads need a step like everything else.
     Declared,
+    /// Open in these systems, declared in all others.
+    OpenIn(BTreeSet<SystemId>),
+    /// Declared in these systems, open in all others.
+    DeclaredIn(BTreeSet<SystemId>),
+}
+
+impl Reads {
+    /// Whether a read in this system needs no step.
+    pub fn open_in(&self, system: &str) -> bool {
+        let named = |systems: &BTreeSet<SystemId>| systems.iter().any(|s| s.as_str() == system);
+        match self {
+            Reads::Open => true,
+            Reads::Declared => false,
+            Reads::OpenIn(systems) => named(systems),
+            Reads::DeclaredIn(systems) => !named(systems),
+        }
+    }
+}
+
+/// As it is written: a word, or the systems for which one of the words holds.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum ReadsForm {
+    Everywhere(ReadsWord),
+    Open(OpenIn),
+    Declared(DeclaredIn),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ReadsWord {
+    Open,
+    Declared,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenIn {
+    open: BTreeSet<SystemId>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeclaredIn {
+    declared: BTreeSet<SystemId>,
+}
+
+impl From<ReadsForm> for Reads {
+    fn from(form: ReadsForm) -> Self {
+        match form {
+            ReadsForm::Everywhere(ReadsWord::Open) => Reads::Open,
+            ReadsForm::Everywhere(ReadsWord::Declared) => Reads::Declared,
+            ReadsForm::Open(OpenIn { open }) => Reads::OpenIn(open),
+            ReadsForm::Declared(DeclaredIn { declared }) => Reads::DeclaredIn(declared),
+        }
+    }
+}
+
+impl From<Reads> for ReadsForm {
+    fn from(reads: Reads) -> Self {
+        match reads {
+            Reads::Open => ReadsForm::Everywhere(ReadsWord::Open),
+            Reads::Declared => ReadsForm::Everywhere(ReadsWord::Declared),
+            Reads::OpenIn(open) => ReadsForm::Open(OpenIn { open }),
+            Reads::DeclaredIn(declared) => ReadsForm::Declared(DeclaredIn { declared }),
+        }
+    }
+}
+
+/// A class of risk by which a deviation can be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    /// Looking.
+    Read,
+    /// Making something new.
+    Create,
+    /// Changing something.
+    Update,
+    /// Destroying something.
+    Delete,
+    /// Sending something out.
+    Egress,
+    /// Changing who may do what.
+    Admin,
+    /// Any effect that cannot be undone.
+    Irreversible,
+    /// Handing on.
+    HandOff,
+}
+
+impl From<Effect> for Risk {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Read => Risk::Read,
+            Effect::Create => Risk::Create,
+            Effect::Update => Risk::Update,
+            Effect::Delete => Risk::Delete,
+            Effect::Egress => Risk::Egress,
+            Effect::Admin => Risk::Admin,
+        }
+    }
 }
 
 /// What leaving the chain means, beyond the refusal and the record.
@@ -47,13 +156,16 @@ pub enum Deviation {
     #[default]
     Refuse,
     /// The task freezes until a person resumes or kills it.
+    #[serde(alias = "refuse and freeze")]
     Freeze,
     /// The task ends and everything is revoked.
+    #[serde(alias = "end and revoke")]
     End,
 }
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StepForm")]
 pub struct Step {
     /// Its name in the chain.
     pub id: StepId,
@@ -77,8 +189,62 @@ fn one() -> u32 {
     1
 }
 
+/// A step as it is written. A key that nobody knows is an error: an `after` that is misspelt would be an order
+/// that nobody keeps.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepForm {
+    id: StepId,
+    agent: AgentId,
+    act: ActWord,
+    tool: Option<ToolPattern>,
+    args: Option<BTreeMap<String, Constraint>>,
+    to: Option<AgentId>,
+    pass: Option<BTreeSet<String>>,
+    drop: Option<BTreeSet<String>>,
+    #[serde(default)]
+    after: BTreeSet<StepId>,
+    #[serde(default = "one")]
+    min: u32,
+    #[serde(default = "one")]
+    max: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ActWord {
+    Call,
+    HandOff,
+}
+
+impl TryFrom<StepForm> for Step {
+    type Error = String;
+    fn try_from(form: StepForm) -> Result<Self, String> {
+        let StepForm { id, agent, act, tool, args, to, pass, drop, after, min, max } = form;
+        let act = match (act, tool, to) {
+            (ActWord::Call, Some(tool), None) if pass.is_none() && drop.is_none() => {
+                Act::Call { tool, args: args.unwrap_or_default() }
+            }
+            (ActWord::HandOff, None, Some(to)) if args.is_none() => {
+                Act::HandOff { to, pass: pass.unwrap_or_default(), drop: drop.unwrap_or_default() }
+            }
+            (ActWord::Call, None, _) => return Err(format!("step `{id}` calls, but names no `tool`")),
+            (ActWord::HandOff, _, None) => {
+                return Err(format!("step `{id}` hands off, but does not say `to` whom"));
+            }
+            (ActWord::Call, ..) => {
+                return Err(format!("step `{id}` calls; `to`, `pass` and `drop` are for handoffs"));
+            }
+            (ActWord::HandOff, ..) => {
+                return Err(format!("step `{id}` hands off; `tool` and `args` are for calls"));
+            }
+        };
+        Ok(Step { id, agent, act, after, min, max })
+    }
+}
+
 /// What a step is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "act")]
 pub enum Act {
     /// A tool call.
@@ -86,7 +252,6 @@ pub enum Act {
         /// Which tools.
         tool: ToolPattern,
         /// What the arguments may be. An effect's argument that is not named here is refused.
-        #[serde(default)]
         args: BTreeMap<String, Constraint>,
     },
     /// A handoff.
@@ -94,8 +259,10 @@ pub enum Act {
         /// To whom.
         to: AgentId,
         /// The payload fields that are delivered; all others are stripped.
-        #[serde(default)]
         pass: BTreeSet<String>,
+        /// Fields that are expected and meant to be stripped. A field that stands in neither list is stripped too.
+        #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+        drop: BTreeSet<String>,
     },
 }
 
@@ -138,6 +305,14 @@ impl Chain {
             if step.max == 0 || step.min > step.max {
                 return Err(BadChain(format!("step `{}` has counts {} to {}", step.id, step.min, step.max)));
             }
+            if let Act::HandOff { pass, drop, .. } = &step.act
+                && let Some(field) = pass.intersection(drop).next()
+            {
+                return Err(BadChain(format!("step `{}` both passes and drops `{field}`", step.id)));
+            }
+        }
+        if let Some(end) = self.ends_with.iter().find(|end| !seen.contains(end)) {
+            return Err(BadChain(format!("the task ends with step `{end}`, which does not exist")));
         }
         if let Some((step, after)) = self
             .steps
@@ -179,7 +354,7 @@ impl Chain {
         effect: Effect,
         args: &BTreeMap<String, Value>,
     ) -> Result<Option<&Step>, NotEnabled> {
-        let open_read = effect == Effect::Read && self.reads == Reads::Open;
+        let open_read = effect == Effect::Read && self.reads.open_in(tool.system());
         let mut nearest: Option<NotEnabled> = None;
         for step in self.steps.iter().filter(|s| &s.agent == agent) {
             let Act::Call { tool: pattern, args: wanted } = &step.act else { continue };
@@ -233,6 +408,21 @@ impl Chain {
             .iter()
             .filter(|s| &s.agent == agent)
             .any(|s| matches!(&s.act, Act::Call { tool: p, .. } if p.admits(tool)))
+    }
+
+    /// What leaving the chain by such an act means: the strictest of all that applies. `dangerous` is what
+    /// destroys, administers, or cannot be undone.
+    pub fn deviation(&self, risks: &[Risk], dangerous: bool) -> Deviation {
+        let by_danger = if dangerous { self.on_dangerous_deviation } else { Deviation::Refuse };
+        let by_class = risks.iter().filter_map(|risk| self.deviations.get(risk)).copied().max();
+        self.on_deviation.max(by_danger).max(by_class.unwrap_or_default())
+    }
+
+    /// Whether the task has reached the end that the chain declares, if it declares one, when this is how often
+    /// each step went well.
+    pub fn has_reached_its_end(&self, done: &Progress) -> bool {
+        let least = |id: &StepId| self.steps.iter().find(|s| &s.id == id).map_or(u32::MAX, |s| s.min.max(1));
+        !self.ends_with.is_empty() && self.ends_with.iter().all(|id| count(done, id) >= least(id))
     }
 
     /// Whether every step that must be taken has been taken.
@@ -381,5 +571,85 @@ mod tests {
         assert!(bad(vec![step("a", "x.a", &[], 1, 1), step("a", "x.b", &[], 1, 1)]));
         assert!(bad(vec![step("a", "x.a", &[], 2, 1)]));
         assert!(bad(vec![step("a", "x.a", &[], 0, 0)]));
+    }
+
+    fn read(json: &str) -> Result<Chain, String> {
+        serde_json::from_str(json).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_step_is_read_strictly() {
+        let with = |step: &str| read(&format!(r#"{{"steps":[{step}]}}"#));
+        let good =
+            with(r#"{"id":"a","agent":"w","act":"hand_off","to":"v","pass":["x"],"drop":["y"]}"#).unwrap();
+        assert_eq!(
+            read(&serde_json::to_string(&good).unwrap()).unwrap(),
+            good,
+            "what is written is read back"
+        );
+        let call =
+            with(r#"{"id":"a","agent":"w","act":"call","tool":"x.y","args":{"to":{"exact":1}}}"#).unwrap();
+        assert_eq!(read(&serde_json::to_string(&call).unwrap()).unwrap(), call);
+        for (bad, why) in [
+            (r#"{"id":"a","agent":"w","act":"call","tool":"x.y","afer":["b"]}"#, "unknown field `afer`"),
+            (r#"{"id":"a","agent":"w","act":"call"}"#, "names no `tool`"),
+            (r#"{"id":"a","agent":"w","act":"hand_off","tool":"x.y"}"#, "does not say `to` whom"),
+            (r#"{"id":"a","agent":"w","act":"call","tool":"x.y","pass":["z"]}"#, "are for handoffs"),
+            (r#"{"id":"a","agent":"w","act":"hand_off","to":"v","args":{}}"#, "are for calls"),
+        ] {
+            let refused = with(bad).unwrap_err();
+            assert!(refused.contains(why), "{bad}: {refused}");
+        }
+        let both =
+            with(r#"{"id":"a","agent":"w","act":"hand_off","to":"v","pass":["x"],"drop":["x"]}"#).unwrap();
+        assert!(both.validate().unwrap_err().0.contains("both passes and drops `x`"));
+    }
+
+    #[test]
+    fn reads_are_open_or_declared_system_by_system() {
+        let reads = |json: &str| read(&format!(r#"{{"steps":[],"reads":{json}}}"#)).map(|c| c.reads);
+        for (json, crm, wiki) in [
+            (r#""open""#, true, true),
+            (r#""declared""#, false, false),
+            (r#"{"open":["wiki"]}"#, false, true),
+            (r#"{"declared":["crm"]}"#, false, true),
+        ] {
+            let read = reads(json).unwrap();
+            assert_eq!((read.open_in("crm"), read.open_in("wiki")), (crm, wiki), "{json}");
+            let again = serde_json::to_string(&read).unwrap();
+            assert_eq!(reads(&again).unwrap(), read, "{again}");
+        }
+        assert!(reads(r#""shut""#).is_err() && reads(r#"{"open":["a"],"declared":["b"]}"#).is_err());
+    }
+
+    // proves: T4
+    #[test]
+    fn the_strictest_rule_that_applies_answers_a_deviation() {
+        let chain = read(
+            r#"{"steps":[],"on_deviation":"refuse","on_dangerous_deviation":"refuse and freeze",
+                "deviations":{"admin":"end and revoke","read":"refuse","irreversible":"freeze"}}"#,
+        )
+        .unwrap();
+        assert_eq!(chain.deviation(&[Risk::Read], false), Deviation::Refuse);
+        assert_eq!(chain.deviation(&[Risk::Update], false), Deviation::Refuse);
+        assert_eq!(chain.deviation(&[Risk::Delete], true), Deviation::Freeze);
+        assert_eq!(chain.deviation(&[Risk::Admin], true), Deviation::End, "no class makes it laxer");
+        assert_eq!(chain.deviation(&[Risk::Egress, Risk::Irreversible], true), Deviation::Freeze);
+    }
+
+    // proves: T4
+    #[test]
+    fn a_chain_can_say_with_which_steps_its_task_ends() {
+        let mut chain = Chain {
+            steps: vec![step("a", "x.a", &[], 1, 1), step("b", "x.b", &["a"], 0, 3)],
+            ..Chain::default()
+        };
+        assert!(!chain.has_reached_its_end(&taken(&[("a", 1), ("b", 1)])), "nothing is said");
+        chain.ends_with = [StepId::parse("b").unwrap()].into();
+        chain.validate().unwrap();
+        assert!(!chain.has_reached_its_end(&taken(&[("a", 1)])), "an optional end must be taken too");
+        assert!(chain.has_reached_its_end(&taken(&[("a", 1), ("b", 1)])));
+        chain.ends_with = [StepId::parse("z").unwrap()].into();
+        assert!(chain.validate().is_err());
     }
 }

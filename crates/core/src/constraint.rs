@@ -355,7 +355,7 @@ fn is_under(base: &str, path: &str) -> bool {
 }
 
 /// A host name or address, optionally with a port, in its one spelling: lower case, no trailing dot.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let (name, port) = text.split_once(':').unwrap_or((text, "1"));
     let label = |l: &str| {
         (1..=63).contains(&l.len())

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use crate::agent::{APPROVERS, Agent};
 use crate::approval::{Approval, AskTerms, FrozenAct, State, redact};
 use crate::capability::{Spent, Uncovered};
-use crate::chain::{Deviation, Step};
+use crate::chain::{Deviation, Risk, Step};
 use crate::event::{Asked, Cause, Charge, Decided, Ruled, TaskEvent, Why};
 use crate::grant::{Grant, Held};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId, StepId, ToolId};
@@ -574,11 +574,10 @@ fn chain_step<'a>(
     let Some(chain) = &scene.task.opening().chain else { return Ok(None) };
     chain.step_for_call(scene.task.progress(), &agent.id, &manifest.tool, manifest.effect, args).map_err(
         |not| {
-            let rule = if is_dangerous(manifest) {
-                chain.on_dangerous_deviation.max(chain.on_deviation)
-            } else {
-                chain.on_deviation
-            };
+            let for_good = manifest.effect != Effect::Read && !manifest.reversible;
+            let risks = [Some(Risk::from(manifest.effect)), for_good.then_some(Risk::Irreversible)];
+            let risks: Vec<Risk> = risks.into_iter().flatten().collect();
+            let rule = chain.deviation(&risks, is_dangerous(manifest));
             Halt::Deviates(alloc::boxed::Box::new(why(6, not.code, "chain", not.reason, &not.remedy)), rule)
         },
     )
@@ -1178,7 +1177,7 @@ pub fn could_be_allowed(scene: Scene<'_>, grant: &Grant, tool: &ToolId) -> bool 
             && overspent(&line, place, Spent { uses: 1, ..Spent::default() }, scene.now).is_none()
     });
     let foreseen = scene.task.opening().chain.as_ref().is_none_or(|chain| {
-        (manifest.effect == Effect::Read && chain.reads == crate::chain::Reads::Open)
+        (manifest.effect == Effect::Read && chain.reads.open_in(tool.system()))
             || chain.foresees(&grant.agent, tool)
     });
     granted

@@ -12,6 +12,7 @@ use crate::chain::Chain;
 use crate::ids::{
     AgentId, ApprovalId, DecisionId, GrantId, LeaseId, PrincipalId, StepId, SystemId, TaskId, ToolId,
 };
+use crate::input::InputTypes;
 use crate::label::Label;
 use crate::lease::LeaseFact;
 use crate::origin::{Identifier, Origin};
@@ -84,6 +85,9 @@ pub struct Opening {
     pub intent: String,
     /// Typed inputs.
     pub inputs: BTreeMap<String, Value>,
+    /// The types of the inputs, as the template declares them; empty: nobody declared any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub types: InputTypes,
     /// The permitted action chain; absent: weaker guarantees.
     pub chain: Option<Chain>,
     /// Limits.
@@ -97,6 +101,56 @@ pub struct Opening {
     /// Where the task came from: a template, a schedule, a ticket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+}
+
+/// How much was declared before a task was opened, and so how much holds whatever its agents do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantees {
+    /// A chain made from a template, with typed inputs.
+    Declared,
+    /// A chain written for this one task: order, counts and arguments hold, but nobody checked the chain
+    /// beforehand, and its inputs have no types.
+    AdHoc,
+    /// No chain: ceiling, labels and policies hold; order, counts and arguments do not.
+    NoChain,
+}
+
+impl Guarantees {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Guarantees::Declared => "declared",
+            Guarantees::AdHoc => "ad_hoc",
+            Guarantees::NoChain => "no_chain",
+        }
+    }
+    /// What is weaker than it could be, in a sentence; `None` if nothing is.
+    pub fn warning(self) -> Option<&'static str> {
+        match self {
+            Guarantees::Declared => None,
+            Guarantees::AdHoc => Some(
+                "weaker guarantees: the chain was written for this one task and its inputs have no declared types",
+            ),
+            Guarantees::NoChain => Some(
+                "weaker guarantees: no chain is declared, so ceiling, labels and policies hold, but order, counts and arguments do not",
+            ),
+        }
+    }
+}
+
+impl Opening {
+    /// How much was declared.
+    pub fn guarantees(&self) -> Guarantees {
+        match &self.chain {
+            None => Guarantees::NoChain,
+            // Inputs without types could be anything; a chain that takes none has nothing to type.
+            Some(_) if self.template.is_some() && (self.inputs.is_empty() || !self.types.is_empty()) => {
+                Guarantees::Declared
+            }
+            Some(_) => Guarantees::AdHoc,
+        }
+    }
 }
 
 /// How a decision came out.

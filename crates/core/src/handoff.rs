@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use crate::agent::Agent;
 use crate::capability::{Capability, Delegate};
-use crate::chain::{Act, Reads, Step};
+use crate::chain::{Act, Risk, Step};
 use crate::decision::{Scene, aftermath, refused_at_the_door, why};
 use crate::event::{HandedOff, NewGrant, Ruled, TaskEvent, Why};
 use crate::grant::Grant;
@@ -98,7 +98,8 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
 /// What follows from a handoff besides its own record: a refused one may be a deviation from the chain (T4), or
 /// one refusal too many (N3). To be appended right after the handoff, at the version that was read.
 pub fn consequences(scene: Scene<'_>, handed: &HandedOff) -> Vec<TaskEvent> {
-    let rule = scene.task.opening().chain.as_ref().filter(|_| handed.why.step == 6).map(|c| c.on_deviation);
+    let rule = scene.task.opening().chain.as_ref().filter(|_| handed.why.step == 6);
+    let rule = rule.map(|chain| chain.deviation(&[Risk::HandOff], false));
     match handed.outcome {
         Ruled::Deny => aftermath(scene, &handed.from, &format!("a handoff to {}", handed.to), rule),
         Ruled::Allow | Ruled::Ask => Vec::new(),
@@ -372,7 +373,8 @@ fn foreseen(scene: Scene<'_>, parent: &Grant, child: &Agent) -> Vec<(Capability,
 /// With a chain, a pattern becomes the tools that the chain gives to the child, and the reads that are open.
 fn needed(scene: Scene<'_>, child: &Agent, capability: Capability) -> Vec<Capability> {
     let Some(chain) = &scene.task.opening().chain else { return vec![capability] };
-    let open = |manifest: &Manifest| manifest.effect == Effect::Read && chain.reads == Reads::Open;
+    let open =
+        |manifest: &Manifest| manifest.effect == Effect::Read && chain.reads.open_in(manifest.tool.system());
     classified(scene.registry, &capability)
         .filter(|(tool, manifest)| {
             capability.delegate.is_some() || open(manifest) || chain.foresees(&child.id, tool)

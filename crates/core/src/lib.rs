@@ -19,6 +19,7 @@ pub mod event;
 pub mod grant;
 pub mod handoff;
 pub mod ids;
+pub mod input;
 pub mod label;
 pub mod lease;
 pub mod opening;

@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 
 use crate::agent::Agent;
 use crate::capability::{Capability, Delegate};
-use crate::chain::{Act, Chain, Reads};
+use crate::chain::{Act, Chain};
 use crate::event::Opening;
 use crate::ids::{AgentId, ToolId};
+use crate::input::{INPUTS_MAX, complete};
 use crate::registry::Registry;
 use crate::time::Time;
 use crate::tool::{Effect, Manifest, ToolPattern};
@@ -65,11 +66,29 @@ pub fn check(registry: &Registry, opening: &Opening, now: Time) -> Result<(), Ba
             "a task's window must close in the future and within seven days".to_string(),
         );
     }
+    typed(opening)?;
     if let Some(chain) = &opening.chain {
         chain.validate().map_err(|e| BadOpening { code: "task.chain", reason: e.to_string() })?;
         known_agents(registry, chain)?;
     }
     opening.capabilities.iter().try_for_each(|c| under_ceiling(agent, c))
+}
+
+/// The inputs are what their types say. A task without types takes what it is given, and is told apart by that.
+fn typed(opening: &Opening) -> Result<(), BadOpening> {
+    if opening.inputs.len().max(opening.types.len()) > INPUTS_MAX {
+        return bad("task.input", format!("a task has at most {INPUTS_MAX} inputs"));
+    }
+    if opening.types.is_empty() {
+        return Ok(());
+    }
+    let declared = opening.types.iter().try_for_each(|(name, declared)| declared.validate(name));
+    let complete = declared.and_then(|()| complete(&opening.types, &opening.inputs));
+    match complete {
+        Ok(all) if all == opening.inputs => Ok(()),
+        Ok(_) => bad("task.input", "a default was not filled in".to_string()),
+        Err(why) => bad(why.code, format!("{why}. {}", why.next)),
+    }
 }
 
 fn known_agents(registry: &Registry, chain: &Chain) -> Result<(), BadOpening> {
@@ -105,7 +124,7 @@ pub fn capabilities_for(registry: &Registry, chain: &Chain, agent: &Agent) -> Ve
     for ceiling in &agent.ceiling {
         let below = ceiling.delegate.as_ref().and_then(|right| below(chain, agent, right));
         for (tool, manifest) in classified(registry, ceiling) {
-            let open_read = manifest.effect == Effect::Read && chain.reads == Reads::Open;
+            let open_read = manifest.effect == Effect::Read && chain.reads.open_in(tool.system());
             let may_use = ceiling.may_use && (open_read || chain.foresees(&agent.id, tool));
             let delegate =
                 below.clone().filter(|right| open_read || right.to.iter().any(|to| needs(chain, to, tool)));

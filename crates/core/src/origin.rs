@@ -386,6 +386,11 @@ fn account_shape(text: &str) -> Option<(String, bool)> {
     Some((compact, checked))
 }
 
+/// Whether a text without blanks is an IBAN whose check digits hold.
+pub(crate) fn is_checked_account(text: &str) -> bool {
+    account_shape(text).is_some_and(|(_, checked)| checked)
+}
+
 /// Country and check digits moved to the end, letters as 10 to 35: the whole is 1 modulo 97.
 fn check_digits_hold(country: &[u8], check: &[u8], body: &[u8]) -> bool {
     let remainder = body.iter().chain(country).chain(check).fold(0u32, |sum, b| match b {

@@ -8,9 +8,11 @@ use crate::approval::{Approval, State, Vote};
 use crate::capability::Spent;
 use crate::chain::Progress;
 use crate::decision::SHORTENED;
-use crate::event::{Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent};
+use crate::event::{
+    Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent, Went,
+};
 use crate::grant::{Grant, Held};
-use crate::ids::{ApprovalId, DecisionId, GrantId, LeaseId};
+use crate::ids::{ApprovalId, DecisionId, GrantId, LeaseId, StepId};
 use crate::label::Label;
 use crate::lease::{Lease, LeaseState};
 use crate::origin::{Explained, Origin, Written, scan};
@@ -27,6 +29,7 @@ pub struct Task {
     state: TaskState,
     grants: BTreeMap<GrantId, Grant>,
     progress: Progress,
+    done: Progress,
     explained: Explained,
     written: Written,
     approvals: BTreeMap<ApprovalId, Approval>,
@@ -72,6 +75,8 @@ pub struct OpenCall {
     pub tool: crate::ids::ToolId,
     /// Which capability it was charged to.
     pub capability: Option<u16>,
+    /// The chain step it is.
+    pub step: Option<StepId>,
     /// When it was allowed.
     pub since: Time,
 }
@@ -100,6 +105,7 @@ impl Task {
             state: TaskState::Open,
             grants: BTreeMap::from([(root.id.clone(), root)]),
             progress: Progress::new(),
+            done: Progress::new(),
             explained: explained_at_opening(opening),
             written: Written::default(),
             approvals: BTreeMap::new(),
@@ -273,6 +279,26 @@ impl Task {
             && self.grants.get(grant).is_some_and(|g| self.lineage(g).all(|g| !g.revoked && now < g.until))
     }
 
+    /// The end that the outcome of a call brings, if the chain declares one that is reached by it: the steps it
+    /// names went well as often as they must, and no call is in flight.
+    pub fn end_after(&self, reported: &Reported) -> Option<TaskEvent> {
+        let chain = self.opening.chain.as_ref()?;
+        let mut done = self.done.clone();
+        let step = self.calls.get(&reported.decision).and_then(|call| call.step.as_ref());
+        if let Some(step) = step.filter(|_| reported.went == Went::Done) {
+            *done.entry(step.clone()).or_insert(0) += 1;
+        }
+        let alone = self.calls.keys().all(|call| *call == reported.decision);
+        (alone && self.state == TaskState::Open && chain.has_reached_its_end(&done)).then(|| {
+            let steps: Vec<&str> = chain.ends_with.iter().map(|s| s.as_str()).collect();
+            TaskEvent::Ended {
+                cause: Cause::Completed,
+                by: String::from("bailiwick"),
+                reason: alloc::format!("the chain ends with {}", steps.join(", ")),
+            }
+        })
+    }
+
     fn on_decided(&mut self, decided: &Decided, at: Time) {
         if let Some((proof, until)) = decided.proof {
             self.remember(proof, until, at);
@@ -311,6 +337,7 @@ impl Task {
                 grant: decided.grant.clone(),
                 tool: decided.tool.clone(),
                 capability: decided.charge.as_ref().map(|c| c.capability),
+                step: decided.chain_step.clone(),
                 since: at,
             },
         );
@@ -333,6 +360,9 @@ impl Task {
 
     fn on_reported(&mut self, reported: &Reported) {
         let Some(call) = self.calls.remove(&reported.decision) else { return };
+        if let Some(step) = call.step.as_ref().filter(|_| reported.went == Went::Done) {
+            *self.done.entry(step.clone()).or_insert(0) += 1;
+        }
         if let Some(capability) = call.capability {
             self.charge(&call.grant, &Charge { capability, spent: reported.spent });
         }
@@ -353,6 +383,7 @@ impl Task {
         let Some(depth) = self.place_for(handed, new) else { return };
         if let Some(step) = &handed.chain_step {
             *self.progress.entry(step.clone()).or_insert(0) += 1;
+            *self.done.entry(step.clone()).or_insert(0) += 1;
         }
         self.handoffs = self.handoffs.saturating_add(1);
         let child = child_grant(handed, new, depth);
@@ -418,7 +449,8 @@ fn held(capability: crate::capability::Capability, from: Option<u16>) -> Held {
 
 fn explained_at_opening(opening: &Opening) -> Explained {
     let mut known = Explained::default();
-    for (name, value) in &opening.inputs {
+    let names = |name: &String| opening.types.get(name).is_none_or(|t| t.kind.names_something());
+    for (name, value) in opening.inputs.iter().filter(|(name, _)| names(name)) {
         known.add_value(value, &Origin::Input { name: name.clone() });
     }
     for id in scan(&opening.intent) {

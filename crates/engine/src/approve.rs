@@ -3,7 +3,7 @@
 use bailiwick_api::{ApprovalState, Caller};
 use bailiwick_core::approval::{Approval, FrozenAct, State, Vote, is_narrower};
 use bailiwick_core::decision::{Scene, may_vote, pin_of};
-use bailiwick_core::event::TaskEvent;
+use bailiwick_core::event::{Guarantees, TaskEvent};
 use bailiwick_core::value::Value;
 use bailiwick_core::{ApprovalId, PrincipalId, TaskId, Time};
 
@@ -31,6 +31,8 @@ pub struct Waiting {
     pub initiator: PrincipalId,
     /// Its intent, in that person's words.
     pub intent: String,
+    /// How much was declared when it was opened.
+    pub guarantees: Guarantees,
     /// The agents from the first to the one that asks.
     pub chain: Vec<String>,
     /// The chain step it would be, as far as one is declared for this tool.
@@ -139,6 +141,7 @@ impl Engine {
                 task: task.clone(),
                 initiator: held.opening().initiator.clone(),
                 intent: held.opening().intent.clone(),
+                guarantees: held.opening().guarantees(),
                 chain,
                 planned: held
                     .opening()

@@ -127,10 +127,17 @@ fn answer(outcome: Outcome, task: &Task) -> Answer {
             until: permit.until(),
         }),
         Outcome::Ask(decided) => pending(decided, task),
-        Outcome::Deny(decided) => {
-            Answer::Deny(denial(&decided.decision, &decided.why, &format!("{} was refused", decided.tool)))
-        }
+        Outcome::Deny(decided) => Answer::Deny(refused(&decided, task)),
     }
+}
+
+/// A refused call. A task that declared less says so: what would have been plain by a chain is judged without it.
+fn refused(decided: &Decided, task: &Task) -> Denial {
+    let mut denial = denial(&decided.decision, &decided.why, &format!("{} was refused", decided.tool));
+    if let Some(weaker) = task.opening().guarantees().warning() {
+        denial.text = format!("{} (This task has {weaker}.)", denial.text);
+    }
+    denial
 }
 
 /// A question that was opened now, or one that is waiting already.
@@ -140,11 +147,7 @@ fn pending(decided: Decided, task: &Task) -> Answer {
         Some((id.clone(), task.approval(&id)?.until))
     });
     let Some((approval, until)) = open else {
-        return Answer::Deny(denial(
-            &decided.decision,
-            &decided.why,
-            &format!("{} was refused", decided.tool),
-        ));
+        return Answer::Deny(refused(&decided, task));
     };
     let verb = if decided.why.code == PENDING { "still waits" } else { "waits" };
     let text = format!(

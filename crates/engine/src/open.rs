@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bailiwick_core::capability::Capability;
 use bailiwick_core::chain::Chain;
-use bailiwick_core::event::{Opening, TaskEvent, TaskLimits};
+use bailiwick_core::event::{Guarantees, Opening, TaskEvent, TaskLimits};
+use bailiwick_core::input::{BadInput, InputTypes, complete};
 use bailiwick_core::opening::{capabilities_for, check};
 use bailiwick_core::registry::Registry;
 use bailiwick_core::value::Value;
@@ -22,8 +23,10 @@ pub struct NewTask {
     pub initiator: PrincipalId,
     /// The intent, in that person's words.
     pub intent: String,
-    /// Typed inputs.
+    /// The inputs.
     pub inputs: BTreeMap<String, Value>,
+    /// Their types; empty: nobody declared any.
+    pub types: InputTypes,
     /// The first agent.
     pub agent: AgentId,
     /// The permitted action chain in JSON form; wherever a constraint stands, `{"input": "name"}` binds an
@@ -57,6 +60,8 @@ pub struct OpenedTask {
     pub capabilities: Vec<Capability>,
     /// When the window closes.
     pub until: Time,
+    /// How much was declared.
+    pub guarantees: Guarantees,
 }
 
 impl Engine {
@@ -73,6 +78,7 @@ impl Engine {
                 grant: opening.grant.clone(),
                 capabilities: opening.capabilities.clone(),
                 until: opening.limits.until,
+                guarantees: opening.guarantees(),
             };
             let stream = self.task_stream(&id);
             let event = TaskEvent::Opened(opening);
@@ -112,7 +118,8 @@ fn recent_key(now: Time, id: &TaskId) -> String {
 }
 
 fn opening(registry: &Registry, id: &TaskId, new: &NewTask, now: Time) -> Result<Opening, EngineError> {
-    let chain = new.chain.as_ref().map(|c| bound(c, &new.inputs)).transpose()?;
+    let inputs = completed(new)?;
+    let chain = new.chain.as_ref().map(|c| bound(c, &inputs, &new.types)).transpose()?;
     let Some(agent) = registry.agent(&new.agent) else {
         return Err(EngineError::invalid(
             "task.agent",
@@ -133,7 +140,8 @@ fn opening(registry: &Registry, id: &TaskId, new: &NewTask, now: Time) -> Result
         task: id.clone(),
         initiator: new.initiator.clone(),
         intent: new.intent.clone(),
-        inputs: new.inputs.clone(),
+        inputs,
+        types: new.types.clone(),
         chain,
         limits: TaskLimits {
             until: now.plus_ms(new.ttl_ms),
@@ -149,9 +157,26 @@ fn opening(registry: &Registry, id: &TaskId, new: &NewTask, now: Time) -> Result
     })
 }
 
-/// The chain with every `{"input": "name"}` replaced by exactly that input's value.
-fn bound(chain: &Value, inputs: &BTreeMap<String, Value>) -> Result<Chain, EngineError> {
-    let bound = bind(chain, inputs)?;
+/// The inputs as they are recorded: checked against their types, defaults filled in.
+fn completed(new: &NewTask) -> Result<BTreeMap<String, Value>, EngineError> {
+    if new.types.is_empty() {
+        return Ok(new.inputs.clone());
+    }
+    let invalid = |bad: BadInput| EngineError::invalid(bad.code, format!("{bad}. {}", bad.next));
+    for (name, declared) in &new.types {
+        declared.validate(name).map_err(invalid)?;
+    }
+    complete(&new.types, &new.inputs).map_err(invalid)
+}
+
+/// The chain with every `{"input": "name"}` replaced by exactly that input's value. What binds an optional input
+/// that was not given must be left out.
+fn bound(chain: &Value, inputs: &BTreeMap<String, Value>, types: &InputTypes) -> Result<Chain, EngineError> {
+    let mut known = inputs.clone();
+    for (name, _) in types.iter().filter(|(_, declared)| declared.optional) {
+        known.entry(name.clone()).or_insert(Value::Null);
+    }
+    let bound = bind(chain, &known)?;
     serde_json::from_str(&bound.canonical())
         .map_err(|e| EngineError::invalid("task.chain", format!("the chain cannot be read: {e}")))
 }

@@ -40,9 +40,13 @@ impl Engine {
                         "only the agent whose call it was reports its outcome",
                     ));
                 }
-                Ok(reported(scene.registry, decision, &call.tool, &outcome))
+                let reported = reported(scene.registry, decision, &call.tool, &outcome);
+                let end = scene.task.end_after(&reported);
+                Ok((reported, end))
             },
-            |reported| vec![TaskEvent::Reported(reported.clone())],
+            |(reported, end)| {
+                core::iter::once(TaskEvent::Reported(reported.clone())).chain(end.clone()).collect()
+            },
         )
         .await
         .map(|_| ())

@@ -1,6 +1,6 @@
 //! What people ask of the record: lists, `why`, `trace`, the inventory. All of it is read from the log.
 
-use bailiwick_core::event::{Cause, Decided, HandedOff, Recorded, Ruled, TaskEvent};
+use bailiwick_core::event::{Cause, Decided, Guarantees, HandedOff, Recorded, Ruled, TaskEvent};
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::value::Digest;
 use bailiwick_core::{AgentId, DecisionId, GrantId, PrincipalId, TaskId, Time};
@@ -28,6 +28,8 @@ pub struct TaskSummary {
     pub until: Time,
     /// Whether a chain was declared.
     pub has_chain: bool,
+    /// How much was declared.
+    pub guarantees: Guarantees,
     /// The template it came from.
     pub template: Option<String>,
     /// Grants that live now.
@@ -49,6 +51,8 @@ pub struct Explained {
     pub initiator: PrincipalId,
     /// Its intent.
     pub intent: String,
+    /// How much was declared when it was opened.
+    pub guarantees: Guarantees,
     /// Handoffs between the initiator's agent and the one that acted.
     pub hop: u8,
     /// When.
@@ -171,6 +175,7 @@ impl Engine {
             task: task.clone(),
             initiator: held.opening().initiator.clone(),
             intent: held.opening().intent.clone(),
+            guarantees: held.opening().guarantees(),
             hop: grant.and_then(|g| held.grant(&g)).map_or(0, |g| g.depth),
             at: step.time,
             decided,
@@ -210,6 +215,7 @@ fn summary(task: &Task, now: Time) -> TaskSummary {
         opened: task.opened(),
         until: opening.limits.until,
         has_chain: opening.chain.is_some(),
+        guarantees: opening.guarantees(),
         template: opening.template.clone(),
         live_grants: task.grants().filter(|g| task.is_live(&g.id, now)).count() as u64,
         waiting: task

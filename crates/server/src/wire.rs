@@ -132,6 +132,8 @@ pub(crate) fn summary(task: &bailiwick_engine::TaskSummary) -> TaskSummary {
         until: task.until,
         ended,
         has_chain: task.has_chain,
+        guarantees: task.guarantees.as_str().to_owned(),
+        weaker: task.guarantees.warning().map(str::to_owned),
         template: task.template.clone(),
         live_grants: task.live_grants,
         waiting: task.waiting,
@@ -153,6 +155,7 @@ pub(crate) fn detail(
     Ok(TaskDetail {
         summary: summary(line),
         inputs: opening.inputs.clone(),
+        types: opening.types.clone(),
         chain: opening.chain.as_ref().map(value).transpose()?,
         progress: task.progress().iter().map(|(step, n)| (step.to_string(), *n)).collect(),
         limits: value(&opening.limits)?,
@@ -252,7 +255,12 @@ pub(crate) fn card(registry: &Registry, waiting: &Waiting, looker: &Person, now:
         title: title(waiting),
         risks: risks(waiting),
         who: who(registry, waiting),
-        task: CardTask { id: waiting.task.clone(), intent: waiting.intent.clone(), planned: waiting.planned },
+        task: CardTask {
+            id: waiting.task.clone(),
+            intent: waiting.intent.clone(),
+            planned: waiting.planned,
+            weaker: waiting.guarantees.warning().map(str::to_owned),
+        },
         expiry: CardExpiry { until: approval.until, then: "denied".to_owned() },
         args: approval.shown.clone(),
         narrowed: approval.narrowed.clone(),
@@ -320,6 +328,7 @@ fn risks(waiting: &Waiting) -> Vec<String> {
     if !waiting.planned {
         risks.push("the task's plan does not foresee it".to_owned());
     }
+    risks.extend(waiting.guarantees.warning().map(str::to_owned));
     risks.extend(
         waiting
             .unexplained
@@ -456,6 +465,7 @@ fn ruled(
         task: explained.task.clone(),
         initiator: explained.initiator.clone(),
         intent: explained.intent.clone(),
+        weaker: explained.guarantees.warning().map(str::to_owned),
         hop: explained.hop,
         agent: agent.clone(),
         grant: grant.clone(),

@@ -87,6 +87,9 @@ pub struct CardTask {
     pub intent: String,
     /// Whether the chain foresees this.
     pub planned: bool,
+    /// What is weaker than it could be, because less was declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weaker: Option<String>,
 }
 
 /// When a question expires.

@@ -221,6 +221,9 @@ pub struct DecisionView {
     pub initiator: PrincipalId,
     /// Its intent.
     pub intent: String,
+    /// What is weaker than it could be, because less was declared when the task was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weaker: Option<String>,
     /// Handoffs between the initiator's agent and the one that acted.
     pub hop: u8,
     /// The agent that acted.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bailiwick_core::capability::{Capability, Spent};
+use bailiwick_core::input::InputTypes;
 use bailiwick_core::label::Label;
 use bailiwick_core::{AgentId, DecisionId, Digest, GrantId, PrincipalId, TaskId, Time, ToolId, Value};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,11 @@ pub struct TaskOpen {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub inputs: BTreeMap<String, Value>,
+    /// The types of the inputs, as a template declares them: `{"to": {"type": "mail"}}`. Every input is checked
+    /// against its type, and none may be there that is not declared. Absent: weaker guarantees.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub types: InputTypes,
     /// The permitted action chain; wherever a constraint stands, `{"input": "name"}` binds an input. Absent:
     /// weaker guarantees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +65,7 @@ impl TaskOpen {
             intent: intent.into(),
             agent,
             inputs: BTreeMap::new(),
+            types: InputTypes::new(),
             chain: None,
             capabilities: None,
             ttl_s: None,
@@ -86,6 +93,11 @@ pub struct TaskOpened {
     /// When the window closes.
     #[schema(value_type = u64)]
     pub until: Time,
+    /// How much was declared: `declared`, `ad_hoc` or `no_chain`.
+    pub guarantees: String,
+    /// What is weaker than it could be, if something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weaker: Option<String>,
 }
 
 /// A task in one line.
@@ -122,6 +134,12 @@ pub struct TaskSummary {
     pub ended: Option<Time>,
     /// Whether a chain was declared.
     pub has_chain: bool,
+    /// How much was declared: `declared` (a template with typed inputs), `ad_hoc` (a chain for this one task) or
+    /// `no_chain`.
+    pub guarantees: String,
+    /// What is weaker than it could be, if something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weaker: Option<String>,
     /// The template it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -140,9 +158,13 @@ pub struct TaskSummary {
 pub struct TaskDetail {
     /// The task in one line.
     pub summary: TaskSummary,
-    /// Typed inputs.
+    /// The inputs.
     #[schema(value_type = Object)]
     pub inputs: BTreeMap<String, Value>,
+    /// Their types, as far as they were declared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub types: InputTypes,
     /// The permitted action chain, inputs bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

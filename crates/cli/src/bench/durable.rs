@@ -342,6 +342,7 @@ pub(super) async fn open(engine: &Engine) -> anyhow::Result<(TaskId, GrantId)> {
         initiator: scene::dana()?,
         intent: "Fix ticket 4711: web-3 is slow".to_owned(),
         inputs: BTreeMap::from([("vm".to_owned(), Value::from("web-3"))]),
+        types: BTreeMap::new(),
         agent: scene::agent(0)?,
         chain: Some(Value::parse(chain.as_bytes())?),
         capabilities: None,

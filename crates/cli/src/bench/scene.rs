@@ -214,6 +214,7 @@ fn opened(serial: usize, workers: std::ops::Range<usize>) -> anyhow::Result<Task
         initiator: dana()?,
         intent: "Fix ticket 4711: web-3 is slow".to_owned(),
         inputs: BTreeMap::from([("vm".to_owned(), Value::from("web-3"))]),
+        types: BTreeMap::new(),
         chain: Some(chain),
         limits: TaskLimits {
             until: NOW.plus_ms(3_600_000),

@@ -11,6 +11,7 @@ pub(crate) mod person;
 pub(crate) mod policy;
 pub(crate) mod status;
 pub(crate) mod task;
+pub(crate) mod template;
 pub(crate) mod tool;
 pub(crate) mod up;
 pub(crate) mod why;

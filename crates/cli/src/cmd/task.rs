@@ -1,19 +1,20 @@
-//! `task open|ls|show|watch|end`: a declared intent, what it may do, and how it went.
+//! `task open|ls|show|watch|end|template`: a declared intent, what it may do, and how it went.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bailiwick_api::wire::{EndCause, EventView, GrantView, TaskDetail, TaskEnd, TaskOpen, TaskOpened};
+use bailiwick_core::input::{BadInput, InputTypes, complete};
 use bailiwick_core::value::Value;
 use bailiwick_core::{AgentId, TaskId};
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Deserialize;
 
 use super::agent::{capability, toll};
-use crate::config::yaml;
+use super::template::TemplateCmd;
 use crate::ctx::Ctx;
-use crate::fail::{Done, Failure};
+use crate::fail::{Done, Exit, Failure};
 use crate::out::{Paint, moment, plain, table};
+use crate::template::Template;
 
 /// What can be done with tasks.
 #[derive(Debug, Subcommand)]
@@ -39,6 +40,9 @@ pub(crate) enum Task {
         #[arg(long)]
         once: bool,
     },
+    /// Templates: check them, list them, print their schema
+    #[command(subcommand)]
+    Template(TemplateCmd),
     /// End a task; everything it holds is revoked
     End {
         /// Which
@@ -81,26 +85,13 @@ pub(crate) struct Open {
     ttl: Option<String>,
 }
 
-/// The file of a task: what it may do, whoever opens it and with whatever inputs.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Template {
-    template: Option<String>,
-    agent: Option<AgentId>,
-    chain: Option<Value>,
-    ttl: Option<String>,
-    asks: Option<u32>,
-    handoffs: Option<u32>,
-    depth: Option<u8>,
-    refusals: Option<u32>,
-}
-
 pub(crate) async fn run(ctx: &Ctx, task: Task) -> Done {
     match task {
         Task::Open(open) => self::open(ctx, open).await,
         Task::Ls { limit } => ls(ctx, limit).await,
         Task::Show { task } => show(ctx, &task).await,
         Task::Watch { task, once } => watch(ctx, &task, once).await,
+        Task::Template(template) => super::template::run(ctx, template).await,
         Task::End { task, how, reason } => end(ctx, &task, how, reason).await,
     }
 }
@@ -109,18 +100,15 @@ async fn open(ctx: &Ctx, open: Open) -> Done {
     let ask = ask(&open)?;
     let opened = ctx.people()?.open_task(&ask).await?;
     ctx.out.show(&opened, |paint| was_opened(&ask, &opened, paint));
-    if ask.chain.is_none() {
-        ctx.out.say(&format!(
-            " {} no chain is declared: the ceiling, labels and policies still hold, order and arguments do not",
-            ctx.out.talk.yellow("weaker")
-        ));
+    if let Some(weaker) = &opened.weaker {
+        ctx.out.say(&format!(" {}", ctx.out.talk.yellow(weaker)));
     }
     Ok(())
 }
 
 fn ask(open: &Open) -> Result<TaskOpen, Failure> {
-    let template: Template = match &open.template {
-        Some(path) => yaml::parse(path, &yaml::slurp(path)?)?,
+    let template = match &open.template {
+        Some(path) => super::template::usable(path)?,
         None => Template::default(),
     };
     let agent = open.agent.clone().or(template.agent);
@@ -128,7 +116,8 @@ fn ask(open: &Open) -> Result<TaskOpen, Failure> {
         .ok_or_else(|| Failure::usage("which agent begins?", "Name it with --agent or in the template."))?;
     let ttl = open.ttl.as_deref().or(template.ttl.as_deref()).map(duration_secs).transpose()?;
     Ok(TaskOpen {
-        inputs: inputs(&open.vars)?,
+        inputs: inputs(&open.vars, &template.inputs)?,
+        types: template.inputs,
         chain: template.chain,
         ttl_s: ttl,
         asks: template.asks,
@@ -140,14 +129,24 @@ fn ask(open: &Open) -> Result<TaskOpen, Failure> {
     })
 }
 
-fn inputs(vars: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
+/// The inputs as they are typed on the command line. What the template says to be text is never read as a number,
+/// and a wrong value is refused here already, before anything is asked of the server.
+fn inputs(vars: &[String], types: &InputTypes) -> Result<BTreeMap<String, Value>, Failure> {
     let read = |var: &String| {
         let bad = || Failure::usage(format!("`{}` is not NAME=VALUE", plain(var, 40)), "");
         let (name, text) = var.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(bad)?;
-        let value = Value::parse(text.as_bytes()).unwrap_or_else(|_| Value::from(text));
-        Ok((name.to_owned(), value))
+        let as_text = types.get(name).is_some_and(|t| t.kind.is_text() && !t.many);
+        let parsed = || Value::parse(text.as_bytes()).unwrap_or_else(|_| Value::from(text));
+        Ok((name.to_owned(), if as_text { Value::from(text) } else { parsed() }))
     };
-    vars.iter().map(read).collect()
+    let given: BTreeMap<String, Value> = vars.iter().map(read).collect::<Result<_, Failure>>()?;
+    if !types.is_empty() {
+        let refused = |bad: BadInput| {
+            Failure::new(Exit::Usage, bad.code, bad.to_string(), format!("{} Say it with --var.", bad.next))
+        };
+        complete(types, &given).map_err(refused)?;
+    }
+    Ok(given)
 }
 
 /// `90s`, `20m`, `2h`, `1d`, or seconds.
@@ -220,9 +219,8 @@ fn shown(detail: &TaskDetail, paint: Paint) -> String {
         format!("initiator {}   window closes {}", s.initiator, moment(s.until)),
     ];
     lines.extend(s.reason.iter().map(|r| format!("because   {}", plain(r, 200))));
-    if !s.has_chain {
-        lines.push(paint.yellow("no chain declared: weaker guarantees"));
-    }
+    lines.extend(s.template.iter().map(|t| format!("template  {}", plain(t, 80))));
+    lines.extend(s.weaker.iter().map(|weaker| paint.yellow(weaker)));
     if !detail.progress.is_empty() {
         let steps: Vec<String> = detail.progress.iter().map(|(step, n)| format!("{step} {n}×")).collect();
         lines.push(format!("taken     {}", steps.join(", ")));
@@ -349,6 +347,7 @@ async fn end(ctx: &Ctx, task: &TaskId, how: How, reason: String) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bailiwick_core::input::{InputKind, InputType};
 
     #[test]
     fn times_are_read_and_nonsense_is_refused() {
@@ -360,12 +359,18 @@ mod tests {
     }
 
     #[test]
-    fn inputs_are_typed_by_what_they_look_like() {
+    fn inputs_are_typed_by_what_they_look_like_unless_the_template_says() {
+        let none = InputTypes::new();
         let read =
-            inputs(&["ticket=4711".into(), "name=web-3".into(), "list=[1]".into(), "eq=a=b".into()]).unwrap();
+            inputs(&["ticket=4711".into(), "name=web-3".into(), "list=[1]".into(), "eq=a=b".into()], &none)
+                .unwrap();
         assert_eq!(read["ticket"], Value::Int(4711));
         assert_eq!(read["name"], Value::from("web-3"));
         assert_eq!(read["eq"], Value::from("a=b"));
-        assert!(inputs(&["x".into()]).is_err() && inputs(&["=x".into()]).is_err());
+        assert!(inputs(&["x".into()], &none).is_err() && inputs(&["=x".into()], &none).is_err());
+        let types = [("name".to_owned(), InputType::of(InputKind::Text))].into();
+        assert_eq!(inputs(&["name=4711".into()], &types).unwrap()["name"], Value::from("4711"));
+        let code = |vars: &[String]| inputs(vars, &types).unwrap_err().code;
+        assert_eq!((code(&[]), code(&["nam=x".into()])), ("input.missing".into(), "input.undeclared".into()));
     }
 }

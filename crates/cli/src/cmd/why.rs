@@ -99,6 +99,7 @@ fn explained(view: &DecisionView, paint: Paint) -> String {
     if !view.remedy.is_empty() {
         lines.push(format!("  {}", view.remedy));
     }
+    lines.extend(view.weaker.iter().map(|weaker| paint.yellow(&format!("  {weaker}"))));
     lines.push(paint.dim(&format!(
         "  {}   for {} (“{}”)   policy {}   epoch {}",
         moment(view.at),
@@ -128,7 +129,7 @@ pub(crate) fn five_answers(trace: &TraceView, paint: Paint) -> String {
     let ended =
         trace.ended.as_ref().map_or("still open".to_owned(), |e| format!("{} {}", e.cause, moment(e.at)));
     let row = |name: &str, text: &str| format!("{} {text}", paint.bold(&format!("{name:<13}")));
-    [
+    let mut rows = vec![
         row(
             "initiated by",
             &format!("{}: “{}” ({})", trace.initiator, plain(&trace.intent, 90), moment(trace.opened)),
@@ -144,6 +145,7 @@ pub(crate) fn five_answers(trace: &TraceView, paint: Paint) -> String {
             ),
         ),
         row("approval", &approval),
-    ]
-    .join("\n")
+    ];
+    rows.extend(trace.decision.weaker.iter().map(|weaker| row("declared", &paint.yellow(weaker))));
+    rows.join("\n")
 }

@@ -23,6 +23,8 @@ pub(crate) struct ConfigError {
     pub(crate) file: Option<PathBuf>,
     /// The line, counted from 1.
     pub(crate) line: Option<u64>,
+    /// The column, counted from 1.
+    pub(crate) column: Option<u64>,
     /// What is wrong.
     pub(crate) what: String,
     /// What to do about it.
@@ -31,7 +33,7 @@ pub(crate) struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(code: &'static str, what: impl Into<String>, next: impl Into<String>) -> Self {
-        ConfigError { code, file: None, line: None, what: what.into(), next: next.into() }
+        ConfigError { code, file: None, line: None, column: None, what: what.into(), next: next.into() }
     }
 
     /// Stable code for tests and scripts.
@@ -46,15 +48,17 @@ impl ConfigError {
 
     pub(crate) fn at(mut self, location: Location) -> Self {
         self.line = Some(location.line()).filter(|line| *line > 0);
+        self.column = self.line.and(Some(location.column())).filter(|column| *column > 0);
         self
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.file, self.line) {
-            (Some(file), Some(line)) => write!(f, "{}:{line}: ", file.display())?,
-            (Some(file), None) => write!(f, "{}: ", file.display())?,
+        match (&self.file, self.line, self.column) {
+            (Some(file), Some(line), Some(column)) => write!(f, "{}:{line}:{column}: ", file.display())?,
+            (Some(file), Some(line), None) => write!(f, "{}:{line}: ", file.display())?,
+            (Some(file), None, _) => write!(f, "{}: ", file.display())?,
             _ => {}
         }
         f.write_str(&self.what)?;

@@ -97,7 +97,7 @@ pub(crate) fn step(id: &str, who: &str, tools: &str, args: &[(&str, Constraint)]
 /// A chain step that hands on.
 pub(crate) fn hand_step(id: &str, who: &str, to: &str, pass: &[&str]) -> Step {
     let pass = pass.iter().map(|p| (*p).to_owned()).collect();
-    Step { act: Act::HandOff { to: agent(to), pass }, ..step(id, who, "x.y", &[]) }
+    Step { act: Act::HandOff { to: agent(to), pass, drop: BTreeSet::new() }, ..step(id, who, "x.y", &[]) }
 }
 /// The same step after others.
 pub(crate) fn after(mut step: Step, before: &[&str]) -> Step {
@@ -265,6 +265,7 @@ pub(crate) fn opening() -> Opening {
             ("payee".to_owned(), Value::from("DE89370400440532013000")),
             ("file".to_owned(), Value::from("/srv/report.txt")),
         ]),
+        types: BTreeMap::new(),
         chain: None,
         limits: TaskLimits { until: EVENING, asks: 10, handoffs: 20, depth: 8, refusals: None },
         grant: grant("g-root"),

@@ -544,6 +544,7 @@ async fn an_input_stands_for_a_whole_constraint_or_the_chain_is_refused() {
         initiator: person("dana"),
         intent: "Fix it".to_owned(),
         inputs: [("ticket".to_owned(), bailiwick_core::Value::Int(1))].into(),
+        types: Default::default(),
         agent: agent("support"),
         chain: Some(json(&chain)),
         capabilities: None,
@@ -590,4 +591,93 @@ async fn a_node_does_not_start_on_a_ledger_that_somebody_altered() {
         };
         assert_eq!(error.as_deref(), Some("store.corrupt"), "{tampering}");
     }
+}
+
+const TYPED: &str = r#"{"ends_with":["comment"],"steps":[
+  {"id":"read","agent":"support","act":"call","tool":"tickets.get","args":{"id":{"input":"ticket"}},"min":0,"max":9},
+  {"id":"comment","agent":"support","act":"call","tool":"tickets.comment","args":{"id":{"input":"ticket"},"text":{"input":"text"}}}
+]}"#;
+
+fn typed(inputs: &str) -> bailiwick_engine::NewTask {
+    bailiwick_engine::NewTask {
+        initiator: person("dana"),
+        intent: "Answer the ticket".to_owned(),
+        inputs: json(inputs).as_map().cloned().unwrap(),
+        types: serde_json::from_str(
+            r#"{"ticket":{"type":"record","of":"ticket","max":9999},"text":{"type":"text","optional":true}}"#,
+        )
+        .unwrap(),
+        agent: agent("support"),
+        chain: Some(json(TYPED)),
+        capabilities: None,
+        ttl_ms: 60_000,
+        asks: 1,
+        handoffs: 0,
+        depth: 0,
+        refusals: None,
+        template: Some("answer".to_owned()),
+    }
+}
+
+// proves: T2, A18
+#[tokio::test]
+async fn inputs_are_what_their_types_say_or_nothing_is_opened() {
+    let world = with_policy().await;
+    for (inputs, code) in [
+        ("{}", "input.missing"),
+        (r#"{"ticket":true}"#, "input.type"),
+        (r#"{"ticket":4711,"vm":"web-3"}"#, "input.undeclared"),
+        (r#"{"ticket":10000}"#, "input.range"),
+    ] {
+        assert_eq!(world.engine.open_task(typed(inputs)).await.unwrap_err().code, code, "{inputs}");
+    }
+    assert!(world.engine.tasks(9).await.unwrap().is_empty(), "a refused opening leaves nothing");
+
+    let opened = world.engine.open_task(typed(r#"{"ticket":4711}"#)).await.unwrap();
+    assert_eq!(opened.guarantees.warning(), None);
+    let support = world.caller(&opened.task, &opened.grant, "support");
+    let said = denied(world.call(&support, "tickets.comment", r#"{"id":4711,"text":"hi"}"#).await);
+    assert_eq!(said.code, "chain.argument", "what was not given must be left out");
+    allowed(world.call(&support, "tickets.comment", r#"{"id":4711}"#).await);
+}
+
+// proves: T4
+#[tokio::test]
+async fn a_task_is_over_when_the_steps_it_ends_with_are_done() {
+    let world = with_policy().await;
+    let went = |status| Outcome { status, result: None, bytes: 0, note: None };
+    for (status, over) in [(OutcomeStatus::Done, true), (OutcomeStatus::Failed, false)] {
+        let opened = world.engine.open_task(typed(r#"{"ticket":4711}"#)).await.unwrap();
+        let support = world.caller(&opened.task, &opened.grant, "support");
+        let comment = allowed(world.call(&support, "tickets.comment", r#"{"id":4711}"#).await);
+        assert!(!world.engine.task(&opened.task).await.unwrap().has_ended(), "its outcome has not come");
+        let read = allowed(world.call(&support, "tickets.get", r#"{"id":4711}"#).await);
+        world.engine.report(&support, &comment, went(status)).await.unwrap();
+        assert!(!world.engine.task(&opened.task).await.unwrap().has_ended(), "a call is in flight");
+        world.engine.report(&support, &read, went(OutcomeStatus::Done)).await.unwrap();
+        assert_eq!(world.engine.task(&opened.task).await.unwrap().has_ended(), over, "{status:?}");
+    }
+}
+
+// proves: T2, P1
+#[tokio::test]
+async fn what_was_not_declared_is_said_wherever_it_matters() {
+    let world = with_policy().await;
+    let none = world.engine.open_task(bailiwick_engine::NewTask { chain: None, ..typed(r#"{"ticket":1}"#) });
+    let none = none.await.unwrap();
+    let inline = bailiwick_engine::NewTask { template: None, ..typed(r#"{"ticket":1}"#) };
+    let inline = world.engine.open_task(inline).await.unwrap();
+    for (opened, word) in [(&none, "no chain is declared"), (&inline, "written for this one task")] {
+        assert!(opened.guarantees.warning().unwrap().contains(word));
+        let support = world.caller(&opened.task, &opened.grant, "support");
+        let refused = denied(world.call(&support, "cloud.delete", r#"{"name":"db-1"}"#).await);
+        assert!(refused.text.contains(word), "{}", refused.text);
+        let explained = world.engine.why(&refused.decision).await.unwrap();
+        assert_eq!(explained.guarantees, opened.guarantees);
+        assert_eq!(world.engine.summary(&opened.task).await.unwrap().guarantees, opened.guarantees);
+    }
+    let declared = world.engine.open_task(typed(r#"{"ticket":1}"#)).await.unwrap();
+    let support = world.caller(&declared.task, &declared.grant, "support");
+    let refused = denied(world.call(&support, "cloud.delete", r#"{"name":"db-1"}"#).await);
+    assert!(!refused.text.contains("weaker"), "{}", refused.text);
 }

@@ -85,6 +85,7 @@ impl World {
                 ("ticket".to_owned(), Value::Int(4711)),
                 ("vm".to_owned(), Value::from("web-3")),
             ]),
+            types: BTreeMap::new(),
             agent: agent("support"),
             chain: chain.map(json),
             capabilities: None,

@@ -34,6 +34,7 @@ pub(crate) async fn open(state: ServerState, by: Person, ask: Ask) -> Result<Rep
             initiator: by.id,
             intent: new.intent,
             inputs: new.inputs,
+            types: new.types,
             agent: new.agent,
             chain: new.chain,
             capabilities: new.capabilities,
@@ -50,6 +51,8 @@ pub(crate) async fn open(state: ServerState, by: Person, ask: Ask) -> Result<Rep
         grant: opened.grant,
         capabilities: opened.capabilities,
         until: opened.until,
+        guarantees: opened.guarantees.as_str().to_owned(),
+        weaker: opened.guarantees.warning().map(str::to_owned),
     })
 }
 
