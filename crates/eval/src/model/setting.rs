@@ -131,7 +131,7 @@ pub(super) fn opening() -> Opening {
         args: [("vm", Constraint::Any), ("force", Constraint::Any)].map(|(n, c)| (n.to_owned(), c)).into(),
     };
     let tell = Act::Call { tool: pattern(TELL), args: BTreeMap::new() };
-    let hand = Act::HandOff { to: Who::Executor.agent(), pass: BTreeSet::new() };
+    let hand = Act::HandOff { to: Who::Executor.agent(), pass: BTreeSet::new(), drop: BTreeSet::new() };
     let steps = vec![
         step("hand", Who::Planner, hand, &[], 0, 1),
         step("fix-first", Who::Planner, restart(), &[], 0, 5),
@@ -147,6 +147,7 @@ pub(super) fn opening() -> Opening {
         initiator: id("dana"),
         intent: "Restart what hangs".to_owned(),
         inputs: [("vm", "db-1"), ("other", "db-2")].map(|(n, v)| (n.to_owned(), Value::from(v))).into(),
+        types: BTreeMap::new(),
         chain: Some(Chain { steps, ..Chain::default() }),
         limits: TaskLimits { until: UNTIL, asks: 1_000, handoffs: 100, depth: 2, refusals: None },
         grant: Who::Planner.grant(),
