@@ -11,6 +11,8 @@ use cedar_policy::{
     ResourceConstraint,
 };
 
+use crate::needs::Needs;
+
 /// What one place of a head names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
@@ -33,6 +35,8 @@ pub(crate) struct Bucket {
     pub(crate) forbids: PolicySet,
     /// Positions of the rules in the set.
     pub(crate) rules: Vec<usize>,
+    /// What they speak of.
+    pub(crate) needs: Needs,
 }
 
 /// The names an act answers to, apart from *any*.
@@ -62,6 +66,7 @@ impl Index {
         let class = self.number(class.map(|c| Name::Class(c.to_owned())));
         let principal = self.number(principal(policy));
         let resource = self.number(resource(policy));
+        let needs = Needs::of(policy);
         for action in actions(policy) {
             let place = [class, principal, self.number(action), resource];
             let bucket = self.buckets.entry(place).or_default();
@@ -69,6 +74,7 @@ impl Index {
                 continue;
             }
             bucket.rules.push(position);
+            bucket.needs = bucket.needs.and(needs);
             let set = match policy.effect() {
                 Effect::Permit => &mut bucket.permits,
                 Effect::Forbid => &mut bucket.forbids,

@@ -8,6 +8,7 @@ mod defaults;
 mod errors;
 mod explain;
 mod index;
+mod needs;
 mod request;
 mod rule;
 mod schema;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use bailiwick_core::PrincipalId;
 use bailiwick_core::agent::Agent;
 use bailiwick_core::label::Level;
 use bailiwick_core::tool::Manifest;
@@ -15,6 +16,7 @@ use cedar_policy::{
 };
 
 use crate::index::{Name, Names};
+use crate::needs::Needs;
 use crate::schema::{HANDOFF, SchemaInputs, ToolShape, groups};
 
 /// A judged act in Cedar's terms.
@@ -22,7 +24,17 @@ use crate::schema::{HANDOFF, SchemaInputs, ToolShape, groups};
 pub(crate) struct Prepared {
     pub(crate) request: Request,
     pub(crate) entities: Entities,
+}
+
+/// An act as far as it takes to find the rules that can apply.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
     pub(crate) names: Names,
+    form: &'a ActionForm,
+    /// Of a call.
+    shape: Option<&'a ToolShape>,
+    resource: Entity,
+    amount: Option<i64>,
 }
 
 /// What can be prepared once per set.
@@ -45,7 +57,19 @@ struct ActionForm {
     names: Vec<Name>,
 }
 
-type Pairs = Vec<(String, Expr)>;
+/// The members of a context, as far as somebody speaks of them.
+struct Members {
+    needs: Needs,
+    pairs: Vec<(String, Expr)>,
+}
+
+impl Members {
+    fn put(&mut self, name: &str, value: impl FnOnce() -> Expr) {
+        if self.needs.has(name) {
+            self.pairs.push((name.to_owned(), value()));
+        }
+    }
+}
 
 impl Vocabulary {
     /// Prepares the words of a schema. Fails on names that are no Cedar names, which the schema has excluded.
@@ -70,72 +94,105 @@ impl Vocabulary {
         })
     }
 
-    /// Facts in Cedar's terms. The error says what does not fit.
-    pub(crate) fn prepare(&self, facts: &Facts<'_>) -> Result<Prepared, String> {
-        let (form, resource, mut pairs) = match facts.deed {
-            Deed::Call(manifest) => self.call(facts, manifest)?,
-            Deed::HandOff(child) => (&self.handoff, self.agent_entity(child)?, handoff_pairs(facts)),
+    /// What an act touches, and the names under which rules about it are filed. The error says what does not
+    /// fit the schema.
+    pub(crate) fn see(&self, facts: &Facts<'_>) -> Result<Seen<'_>, String> {
+        let (form, shape, resource) = match facts.deed {
+            Deed::Call(manifest) => {
+                let (shape, form) = self.call(manifest)?;
+                let resource = self.resource_entity(manifest, facts.resource.as_ref(), &shape.kind)?;
+                (form, Some(shape), resource)
+            }
+            Deed::HandOff(child) => (&self.handoff, None, self.agent_entity(child)?),
         };
-        pairs.extend(self.common(facts));
-        let principal = self.agent_entity(facts.agent)?;
-        let names = self.names(facts, form, &resource);
-        let context = Context::from_pairs(pairs).map_err(|e| e.to_string())?;
-        let request = Request::new(principal.uid(), form.uid.clone(), resource.uid(), context, None)
-            .map_err(|e| e.to_string())?;
-        let entities = Entities::from_entities([principal, resource, form.entity.clone()], None)
-            .map_err(|e| e.to_string())?;
-        Ok(Prepared { request, entities, names })
+        let amount = shape.map(|shape| amount(shape, facts.args)).transpose()?.flatten();
+        Ok(Seen { names: self.names(facts, form, &resource), form, shape, resource, amount })
     }
 
-    fn call(&self, facts: &Facts<'_>, manifest: &Manifest) -> Result<(&ActionForm, Entity, Pairs), String> {
+    /// The act in Cedar's terms, with as much of the context as is needed.
+    pub(crate) fn prepare(
+        &self,
+        facts: &Facts<'_>,
+        seen: Seen<'_>,
+        needs: Needs,
+    ) -> Result<Prepared, String> {
+        let mut members = Members { needs, pairs: Vec::new() };
+        self.of_the_deed(facts, &seen, &mut members)?;
+        self.of_the_task(facts, &mut members);
+        let principal = self.agent_entity(facts.agent)?;
+        let context = Context::from_pairs(members.pairs).map_err(|e| e.to_string())?;
+        let (who, what) = (principal.uid(), seen.resource.uid());
+        let request =
+            Request::new(who, seen.form.uid.clone(), what, context, None).map_err(|e| e.to_string())?;
+        let entities = Entities::from_entities([principal, seen.resource, seen.form.entity.clone()], None)
+            .map_err(|e| e.to_string())?;
+        Ok(Prepared { request, entities })
+    }
+
+    fn call(&self, manifest: &Manifest) -> Result<&(ToolShape, ActionForm), String> {
         let tool = manifest.tool.as_str();
-        let Some((shape, form)) = self.tools.get(tool) else {
-            return Err(format!("tool {tool} was not known when the policies were compiled"));
+        match self.tools.get(tool) {
+            None => Err(format!("tool {tool} was not known when the policies were compiled")),
+            Some((shape, _)) if !shape.fits(manifest) => {
+                Err(format!("tool {tool} was reclassified since the policies were compiled"))
+            }
+            Some(known) => Ok(known),
+        }
+    }
+
+    /// What is particular to a call, or to a handoff.
+    fn of_the_deed(&self, facts: &Facts<'_>, seen: &Seen<'_>, members: &mut Members) -> Result<(), String> {
+        let (effect, reversible) = match facts.deed {
+            Deed::Call(manifest) => (manifest.effect.as_str(), manifest.reversible),
+            Deed::HandOff(_) => (HANDOFF, true),
         };
-        if !shape.fits(manifest) {
-            return Err(format!("tool {tool} was reclassified since the policies were compiled"));
+        members.put("effect", || text(effect));
+        members.put("reversible", || Expr::new_bool(reversible));
+        if let Some(amount) = seen.amount {
+            members.put("amount", || Expr::new_long(amount));
         }
-        let resource = self.resource_entity(manifest, facts.resource.as_ref(), &shape.kind)?;
-        let mut pairs = vec![
-            pair("args", args(shape, facts.args)?),
-            pair("effect", text(manifest.effect.as_str())),
-            pair("reversible", Expr::new_bool(manifest.reversible)),
-        ];
-        if let Some(amount) = amount(shape, facts.args)? {
-            pairs.push(pair("amount", Expr::new_long(amount)));
+        match seen.shape {
+            Some(shape) if members.needs.has("args") => {
+                let args = args(shape, facts.args)?;
+                members.put("args", || args);
+            }
+            Some(_) => {}
+            None => members.put("fields", || {
+                texts(facts.args.as_map().into_iter().flatten().map(|(name, _)| name.as_str()))
+            }),
         }
-        Ok((form, resource, pairs))
+        Ok(())
     }
 
     /// What every act shows.
-    fn common(&self, facts: &Facts<'_>) -> Pairs {
+    fn of_the_task(&self, facts: &Facts<'_>, members: &mut Members) {
         let label = facts.label;
-        let mut pairs = vec![
-            pair("initiator", Expr::new_entity_uid(uid(&self.person, facts.initiator.as_str()))),
-            pair("task", Expr::new_entity_uid(uid(&self.task, facts.task.as_str()))),
-            pair("has_chain", Expr::new_bool(facts.has_chain)),
-            pair("depth", Expr::new_long(i64::from(facts.depth))),
-            pair("level", text(level(label.level))),
-            pair("confidential", Expr::new_bool(label.level >= Level::Confidential)),
-            pair("classes", texts(label.classes.iter().map(|c| c.as_str()))),
-            pair("untrusted", Expr::new_bool(!label.is_trusted())),
-            pair("origins", texts(label.untrusted.iter().map(String::as_str))),
-            pair("unexplained", texts(facts.unexplained.iter().map(String::as_str))),
-            pair("now", Expr::new_long(long(facts.now.0))),
-            pair("hour_utc", Expr::new_long(long(facts.now.0 / 3_600_000 % 24))),
-            pair("weekday_utc", Expr::new_long(long((facts.now.0 / 86_400_000 + 3) % 7 + 1))),
-            pair("remaining_ms", Expr::new_long(long(facts.remaining_ms))),
-        ];
+        let person = |who: &PrincipalId| Expr::new_entity_uid(uid(&self.person, who.as_str()));
+        members.put("initiator", || person(facts.initiator));
+        members.put("task", || Expr::new_entity_uid(uid(&self.task, facts.task.as_str())));
+        members.put("has_chain", || Expr::new_bool(facts.has_chain));
+        members.put("depth", || Expr::new_long(i64::from(facts.depth)));
+        members.put("level", || text(level(label.level)));
+        members.put("confidential", || Expr::new_bool(label.level >= Level::Confidential));
+        members.put("classes", || texts(label.classes.iter().map(|c| c.as_str())));
+        members.put("untrusted", || Expr::new_bool(!label.is_trusted()));
+        members.put("origins", || texts(label.untrusted.iter().map(String::as_str)));
+        members.put("unexplained", || texts(facts.unexplained.iter().map(String::as_str)));
+        members.put("now", || Expr::new_long(long(facts.now.0)));
+        members.put("hour_utc", || Expr::new_long(long(facts.now.0 / 3_600_000 % 24)));
+        members.put("weekday_utc", || Expr::new_long(long((facts.now.0 / 86_400_000 + 3) % 7 + 1)));
+        members.put("remaining_ms", || Expr::new_long(long(facts.remaining_ms)));
         if let Some(step) = facts.step {
-            pairs.push(pair("step", text(step.as_str())));
+            members.put("step", || text(step.as_str()));
         }
-        if let Some(approval) = &facts.approval {
-            let by = approval.by.iter().map(|who| Expr::new_entity_uid(uid(&self.person, who.as_str())));
-            let record = Expr::new_record([("by".to_owned(), Expr::new_set(by))]);
-            // A record of one field cannot repeat a field.
-            pairs.extend(record.ok().map(|r| pair("approval", r)));
+        // A record of one field cannot repeat a field.
+        let approval = facts.approval.as_ref().and_then(|approval| {
+            let by = Expr::new_set(approval.by.iter().map(person));
+            Expr::new_record([("by".to_owned(), by)]).ok()
+        });
+        if let Some(approval) = approval {
+            members.put("approval", || approval);
         }
-        pairs
     }
 
     fn agent_entity(&self, agent: &Agent) -> Result<Entity, String> {
@@ -197,15 +254,6 @@ impl ActionForm {
     }
 }
 
-fn handoff_pairs(facts: &Facts<'_>) -> Pairs {
-    let fields = facts.args.as_map().into_iter().flatten().map(|(name, _)| name.as_str());
-    vec![
-        pair("fields", texts(fields)),
-        pair("effect", text(HANDOFF)),
-        pair("reversible", Expr::new_bool(true)),
-    ]
-}
-
 /// Each visible argument as the set of the plain values inside it; empty when it is absent.
 fn args(shape: &ToolShape, args: &Value) -> Result<Expr, String> {
     let field = |name: &String| {
@@ -244,9 +292,6 @@ fn type_name(text: &str) -> Result<EntityTypeName, String> {
 }
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
-}
-fn pair(name: &str, value: Expr) -> (String, Expr) {
-    (name.to_owned(), value)
 }
 fn text(value: &str) -> Expr {
     Expr::new_string(value.to_owned())

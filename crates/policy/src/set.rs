@@ -23,6 +23,7 @@ use cedar_policy::{
 
 use crate::errors::{PolicyError, PolicyErrors, did_you_mean};
 use crate::index::{Bucket, Index};
+use crate::needs::Needs;
 use crate::request::{Prepared, Vocabulary};
 use crate::rule::{Ask, Rule};
 use crate::schema::SchemaInputs;
@@ -108,17 +109,20 @@ impl CompiledSet {
     }
     /// The rules an act is held against. The error says why it cannot be judged.
     pub fn considered(&self, facts: &Facts<'_>) -> Result<Vec<&Rule>, String> {
-        let prepared = self.vocabulary.prepare(facts)?;
+        let seen = self.vocabulary.see(facts)?;
         let positions: BTreeSet<usize> =
-            self.index.find(&prepared.names).iter().flat_map(|b| b.rules.clone()).collect();
+            self.index.find(&seen.names).iter().flat_map(|b| b.rules.clone()).collect();
         Ok(positions.into_iter().filter_map(|n| self.rules.get(n)).collect())
     }
 
     /// Holds the act against every rule that can apply.
     pub(crate) fn find(&self, facts: &Facts<'_>) -> Result<Findings, String> {
-        let prepared = self.vocabulary.prepare(facts)?;
+        let seen = self.vocabulary.see(facts)?;
+        let buckets = self.index.find(&seen.names);
+        let needs = buckets.iter().map(|bucket| bucket.needs).fold(Needs::default(), Needs::and);
+        let prepared = self.vocabulary.prepare(facts, seen, needs)?;
         let mut findings = Findings::default();
-        for bucket in self.index.find(&prepared.names) {
+        for bucket in buckets {
             findings.considered.extend(&bucket.rules);
             self.weigh(bucket, &prepared, &mut findings);
         }
@@ -142,10 +146,10 @@ impl CompiledSet {
         }
     }
 
-    /// The same without the index, for comparison.
+    /// The same without the index and with the whole context, for comparison.
     #[cfg(test)]
     pub(crate) fn find_in_all(&self, facts: &Facts<'_>) -> Result<Findings, String> {
-        let prepared = self.vocabulary.prepare(facts)?;
+        let prepared = self.vocabulary.prepare(facts, self.vocabulary.see(facts)?, Needs::ALL)?;
         let mut findings = Findings::default();
         for bucket in self.index.all() {
             let speaks = |n: &&usize| self.rules[**n].class.as_ref().is_none_or(|c| *c == facts.agent.class);
