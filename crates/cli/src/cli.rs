@@ -69,8 +69,8 @@ pub(crate) enum Command {
     Connect(cmd::agency::Connect),
     /// Call one tool as an agent, to try things out
     Call(cmd::agency::Call),
-    /// Run a command as an agent, with its tools and without a key
-    Run(cmd::agency::Run),
+    /// Run a command as an agent: with its tools and APIs, and without a key
+    Run(cmd::run::Run),
     /// Hand part of an agent's authority to another agent
     Handoff(cmd::agency::Handoff),
     /// Questions that wait for people: list, look at, watch

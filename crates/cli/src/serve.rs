@@ -15,7 +15,7 @@ use bailiwick_core::ids::{GroupId, PrincipalId};
 use bailiwick_core::tool::{Manifest, Standing};
 use bailiwick_core::{TenantId, ToolId};
 use bailiwick_engine::{Engine, Ledger, SystemClock};
-use bailiwick_gateway::{Gateway, GatewayConfig, TokenDoor};
+use bailiwick_gateway::{Egress, Gateway, GatewayConfig, TokenDoor};
 use bailiwick_server::ServerState;
 use bailiwick_store::{Location, Store};
 use bailiwick_token::{Jwks, Mint, Verifier};
@@ -90,8 +90,14 @@ impl Node {
             GatewayConfig::at(&url),
         )
         .map_err(|e| Failure::usage(e.to_string(), "Correct `systems` in the configuration."))?;
+        let egress =
+            Egress::new(Arc::new(engine.clone()), door.clone(), config.apis.clone(), GatewayConfig::at(&url))
+                .map_err(|e| Failure::usage(e.to_string(), "Correct `systems` in the configuration."))?;
+        egress.observe().await.map_err(|e| Failure::failed(&e.code, e.reason.clone(), ""))?;
         let api = server_state(&engine, &url, door);
-        let router = bailiwick_server::router(api).merge(bailiwick_gateway::router(gateway));
+        let router = bailiwick_server::router(api)
+            .merge(bailiwick_gateway::router(gateway))
+            .merge(bailiwick_gateway::egress::router(egress));
         let (stop, mut stopped) = watch::channel(false);
         let server = tokio::spawn(bailiwick_server::serve(listener, router, async move {
             let _ = stopped.wait_for(|stop| *stop).await;
@@ -100,8 +106,11 @@ impl Node {
             let engine = engine.clone();
             async move { engine.work().await }
         });
-        let systems = config.systems.iter().map(|s| s.system.to_string()).collect();
-        let classifier = tokio::spawn(classify(engine.clone(), operator.id.clone(), config.tools.clone()));
+        let apis: BTreeSet<String> = config.apis.iter().map(|a| a.system.to_string()).collect();
+        let systems =
+            config.systems.iter().map(|s| s.system.to_string()).chain(apis.iter().cloned()).collect();
+        let classifier =
+            tokio::spawn(classify(engine.clone(), operator.id.clone(), config.tools.clone(), apis));
         let manifests = config.tools;
         Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, classifier })
     }
@@ -254,13 +263,14 @@ async fn apply_agent(
     Ok(())
 }
 
-/// Pins tools to the definitions they are first offered with, and states again what has been stated anew.
-async fn classify(engine: Engine, by: PrincipalId, manifests: Vec<Manifest>) {
+/// Pins tools to the definitions they are first offered with, and states again what has been stated anew. What an
+/// API takes is the operator's own statement, so a change of it is classified with the rest.
+async fn classify(engine: Engine, by: PrincipalId, manifests: Vec<Manifest>, apis: BTreeSet<String>) {
     let mut rest = manifests;
     while !rest.is_empty() {
         let mut later = Vec::new();
         for manifest in rest {
-            if !settled(&engine, &by, &manifest).await {
+            if !settled(&engine, &by, &manifest, apis.contains(manifest.tool.system())).await {
                 later.push(manifest);
             }
         }
@@ -270,11 +280,12 @@ async fn classify(engine: Engine, by: PrincipalId, manifests: Vec<Manifest>) {
 }
 
 /// Whether there is nothing more to do for this tool.
-async fn settled(engine: &Engine, by: &PrincipalId, manifest: &Manifest) -> bool {
+async fn settled(engine: &Engine, by: &PrincipalId, manifest: &Manifest, ours: bool) -> bool {
     let registry = engine.registry();
     let Some(tool) = registry.tool(&manifest.tool) else { return false };
     let stated = tool.manifest.as_ref() == Some(manifest);
     let again = match (&tool.standing, tool.seen) {
+        (Standing::Quarantined { .. }, Some(_)) if ours => true,
         (Standing::Quarantined { was: Some(_) }, _) => {
             let next = format!("look at it with `bailiwick tool show {}`", manifest.tool);
             tracing::warn!(tool = %manifest.tool, next, "its definition has changed; it stays shut until somebody classifies it");

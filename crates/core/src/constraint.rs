@@ -137,7 +137,7 @@ impl Constraint {
             Constraint::Host(pattern) => value.as_text().is_some_and(|text| host_admits(pattern, text)),
             Constraint::Url(under) => value.as_text().is_some_and(|text| under.admits(text)),
             Constraint::Cidr(net) => {
-                value.as_text().and_then(|text| text.parse().ok()).is_some_and(|ip| net.admits(ip))
+                value.as_text().and_then(|text| text.parse().ok()).is_some_and(|ip| net.holds(ip))
             }
             Constraint::Each(each) => value.as_list().is_some_and(|items| {
                 items.len() <= each.max as usize && items.iter().all(|i| each.item.admits(i))
@@ -439,11 +439,12 @@ impl Cidr {
             _ => None,
         }
     }
-    fn admits(&self, ip: IpAddr) -> bool {
+    /// Whether the address is in it.
+    pub fn holds(&self, ip: IpAddr) -> bool {
         self.network(ip) == Some(self.base)
     }
     fn contains(&self, other: &Cidr) -> bool {
-        self.bits <= other.bits && self.admits(other.base)
+        self.bits <= other.bits && self.holds(other.base)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::door::{Door, Knock, Refused};
 use crate::envelope::{self, BadMessage, Message, Request, RpcId, codes};
 use crate::gateway::{Gateway, GatewayConfig};
 use crate::headers::{self, PROTOCOL_VERSION, SESSION};
+use crate::in_flight::TakeBack;
 use crate::listen::listen;
 use crate::mcp::{self, Context};
 use crate::session::Session;
@@ -105,7 +106,8 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
         known_host(&self.config, &parts)?;
         check_form(&parts)?;
         let knock = Knock { method: &parts.method, path: parts.uri.path(), headers: &parts.headers };
-        let caller = self.door.admit(knock).await.map_err(|refused| self.challenge(&parts, &refused))?;
+        let caller =
+            self.door.admit(knock).await.map_err(|refused| challenge(&self.config, &parts, &refused))?;
         if parts.method == http::Method::DELETE {
             return self.end_session(&parts, &caller);
         }
@@ -228,45 +230,34 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
         }
         Ok(session)
     }
-
-    /// What to do about a missing or bad token (RFC 9728 section 5.1, RFC 9449 section 7.1).
-    fn challenge(&self, parts: &Parts, refused: &Refused) -> Response {
-        tracing::info!(code = refused.code(), path = parts.uri.path(), "a caller was not admitted");
-        let mut challenge = format!(
-            "DPoP algs=\"EdDSA ES256\", resource_metadata=\"{}/.well-known/oauth-protected-resource{}\"",
-            self.config.public_url,
-            parts.uri.path().escape_default()
-        );
-        if let Some(error) = refused.challenge.error() {
-            challenge.push_str(&format!(
-                ", error=\"{error}\", error_description=\"{}\"",
-                quotable(&refused.reason)
-            ));
-        }
-        let status = StatusCode::from_u16(refused.challenge.status()).unwrap_or(StatusCode::UNAUTHORIZED);
-        let body = Value::from([
-            ("error", Value::from(refused.challenge.error().unwrap_or("unauthorized"))),
-            ("error_description", Value::from(refused.reason.as_str())),
-            ("code", Value::from(refused.code())),
-        ]);
-        let mut response = json(status, body.canonical());
-        if let Ok(value) = HeaderValue::from_str(&challenge) {
-            response.headers_mut().insert(WWW_AUTHENTICATE, value);
-        }
-        if let Some(nonce) = refused.nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
-            response.headers_mut().insert("dpop-nonce", nonce);
-        }
-        response
-    }
 }
 
-/// Takes the call back when the request's future is dropped: the client has gone.
-struct TakeBack(watch::Sender<bool>);
-
-impl Drop for TakeBack {
-    fn drop(&mut self) {
-        self.0.send_replace(true);
+/// What to do about a missing or bad token (RFC 9728 section 5.1, RFC 9449 section 7.1).
+pub(crate) fn challenge(config: &GatewayConfig, parts: &Parts, refused: &Refused) -> Response {
+    tracing::info!(code = refused.code(), path = parts.uri.path(), "a caller was not admitted");
+    let mut challenge = format!(
+        "DPoP algs=\"EdDSA ES256\", resource_metadata=\"{}/.well-known/oauth-protected-resource{}\"",
+        config.public_url,
+        parts.uri.path().escape_default()
+    );
+    if let Some(error) = refused.challenge.error() {
+        challenge
+            .push_str(&format!(", error=\"{error}\", error_description=\"{}\"", quotable(&refused.reason)));
     }
+    let status = StatusCode::from_u16(refused.challenge.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+    let body = Value::from([
+        ("error", Value::from(refused.challenge.error().unwrap_or("unauthorized"))),
+        ("error_description", Value::from(refused.reason.as_str())),
+        ("code", Value::from(refused.code())),
+    ]);
+    let mut response = json(status, body.canonical());
+    if let Ok(value) = HeaderValue::from_str(&challenge) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    if let Some(nonce) = refused.nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
+        response.headers_mut().insert("dpop-nonce", nonce);
+    }
+    response
 }
 
 /// A call noted in its session for as long as it runs.
@@ -289,7 +280,7 @@ impl Drop for Noted {
 }
 
 /// Host and origin must be ours, on loopback as anywhere (threat A48).
-fn known_host(config: &GatewayConfig, parts: &Parts) -> Result<(), Response> {
+pub(crate) fn known_host(config: &GatewayConfig, parts: &Parts) -> Result<(), Response> {
     let forbidden = |why| plain(StatusCode::FORBIDDEN, why);
     let host = headers::single(&parts.headers, HOST.as_str())
         .map_err(|_| forbidden("the Host header is unclear"))?;
@@ -348,7 +339,7 @@ fn check_form(parts: &Parts) -> Result<(), Response> {
     Ok(())
 }
 
-async fn read_body(config: &GatewayConfig, body: Body) -> Result<axum::body::Bytes, Response> {
+pub(crate) async fn read_body(config: &GatewayConfig, body: Body) -> Result<axum::body::Bytes, Response> {
     match timeout(config.body_timeout, to_bytes(body, BYTES_MAX)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the body broke off or is larger than 1 MiB")),

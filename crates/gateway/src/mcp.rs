@@ -12,6 +12,7 @@ use crate::envelope::{Body, Request, codes, cut};
 use crate::forward::forward;
 use crate::gateway::Gateway;
 use crate::headers::{self, ParamHeader};
+use crate::in_flight::{Stopped, report, stopped};
 use crate::names::{self, BUILT_IN};
 use crate::upstream::CallError;
 use crate::version;
@@ -22,17 +23,12 @@ use bailiwick_api::{
 use bailiwick_core::{ApprovalId, DecisionId, SystemId, ToolId, Value};
 use http::HeaderMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 /// Longest note of the agent that is recorded, in bytes.
 const SAYS_MAX: usize = 2048;
 /// How long a client may keep a tool list, in milliseconds. Each call is decided anew whatever it kept.
 const LIST_TTL_MS: u64 = 5_000;
-/// Tries to record an outcome, and the first pause between them.
-const REPORT_TRIES: u32 = 4;
-const REPORT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Around one request: who asks, at which endpoint, in which generation.
 pub(crate) struct Context {
@@ -195,10 +191,10 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
         let done = tokio::select! {
             biased;
             done = calling => Ok(done),
-            why = self.stopped(&caller, withdrawn) => Err(why),
+            why = stopped(&*self.point, &caller, self.config.live_poll, withdrawn) => Err(why),
         };
         let outcome = outcome(&done);
-        if let Err(error) = self.report(&caller, decision, outcome).await {
+        if let Err(error) = report(&*self.point, &caller, decision, outcome).await {
             tracing::error!(%tool, %decision, %error, "an outcome could not be recorded");
             return answer::withheld(
                 tool,
@@ -211,61 +207,6 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
             Ok(Ok(body)) => answer::passed_on(decision, body),
             Ok(Err(error)) => answer::failed(tool, decision, &error),
             Err(why) => answer::withheld(tool, decision, why.code(), why.words()),
-        }
-    }
-
-    /// Resolves when a call in flight must end.
-    async fn stopped(&self, caller: &Caller, mut withdrawn: watch::Receiver<bool>) -> Stopped {
-        let dead = async {
-            loop {
-                sleep(self.config.live_poll).await;
-                if !self.point.live(caller).await {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = dead => Stopped::Revoked,
-            _ = withdrawn.wait_for(|withdrawn| *withdrawn) => Stopped::Withdrawn,
-        }
-    }
-
-    async fn report(
-        &self,
-        caller: &Caller,
-        decision: &DecisionId,
-        outcome: Outcome,
-    ) -> Result<(), PointError> {
-        let mut pause = REPORT_PAUSE;
-        for _ in 1..REPORT_TRIES {
-            match self.point.report(caller, decision, outcome.clone()).await {
-                Err(error) if error.retry => sleep(pause).await,
-                last => return last,
-            }
-            pause *= 4;
-        }
-        self.point.report(caller, decision, outcome).await
-    }
-}
-
-/// Why a call in flight was ended.
-#[derive(Debug, Clone, Copy)]
-enum Stopped {
-    Revoked,
-    Withdrawn,
-}
-
-impl Stopped {
-    fn code(self) -> &'static str {
-        match self {
-            Stopped::Revoked => "task.ended",
-            Stopped::Withdrawn => "call.withdrawn",
-        }
-    }
-    fn words(self) -> &'static str {
-        match self {
-            Stopped::Revoked => "its task or grant ended while it ran, so it was cut off",
-            Stopped::Withdrawn => "it was taken back while it ran",
         }
     }
 }

@@ -1,10 +1,10 @@
-//! `connect`, `call`, `run` and `handoff`: what is done as an agent, with the agent's key and never a person's.
+//! `connect`, `call` and `handoff`: what is done as an agent, with the agent's key and never a person's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_api::wire::{EndCause, HandoffAnswer, HandoffBody, TaskEnd, TaskOpen};
+use bailiwick_api::wire::{HandoffAnswer, HandoffBody};
 use bailiwick_core::value::Value;
 use bailiwick_core::{AgentId, ApprovalId, GrantId, SystemId, TaskId, ToolId};
 use bailiwick_gateway::ConnectConfig;
@@ -16,7 +16,6 @@ use crate::fail::{Done, Exit, Failure};
 use crate::gate::Guarded;
 use crate::holder::{Holder, Wants};
 use crate::keys::signing_key;
-use crate::out::plain;
 
 /// How long one call through the connector may take.
 const CALL_WITHIN: Duration = Duration::from_secs(310);
@@ -40,24 +39,33 @@ pub(crate) struct Identity {
 
 impl Identity {
     fn holder(&self, ctx: &Ctx) -> Result<Holder, Failure> {
-        let config = ctx.config(Secrets::Leave)?;
-        let path = match &self.key {
-            Some(path) => path.clone(),
-            None => ctx.keys()?.agent_path(&self.agent),
-        };
-        let key = signing_key(&path)?.ok_or_else(|| {
-            let what = format!("there is no key of {} at {}", self.agent, path.display());
-            let next =
-                format!("Make one with `bailiwick agent add {}`, or name its file with --key.", self.agent);
-            Failure::new(Exit::NotSignedIn, "not_signed_in", what, next)
-        })?;
         let wants = match (&self.grant, &self.task) {
             (Some(grant), _) => Wants::Grant(grant.clone()),
             (None, Some(task)) => Wants::Task(task.clone()),
             (None, None) => return Err(Failure::usage("for which task?", "Name it with --task or --grant.")),
         };
-        Holder::new(&ctx.server()?, &config.trust_domain, &self.agent, key, wants)
+        holder(ctx, &self.agent, self.key.as_deref(), wants)
     }
+}
+
+/// An agent with its key: from this file, else from the data folder.
+pub(crate) fn holder(
+    ctx: &Ctx,
+    agent: &AgentId,
+    key: Option<&Path>,
+    wants: Wants,
+) -> Result<Holder, Failure> {
+    let config = ctx.config(Secrets::Leave)?;
+    let path = match key {
+        Some(path) => path.to_owned(),
+        None => ctx.keys()?.agent_path(agent),
+    };
+    let key = signing_key(&path)?.ok_or_else(|| {
+        let what = format!("there is no key of {agent} at {}", path.display());
+        let next = format!("Make one with `bailiwick agent add {agent}`, or name its file with --key.");
+        Failure::new(Exit::NotSignedIn, "not_signed_in", what, next)
+    })?;
+    Holder::new(&ctx.server()?, &config.trust_domain, agent, key, wants)
 }
 
 /// Connects a stock MCP client, which starts this as its tool server.
@@ -128,86 +136,6 @@ pub(crate) async fn call(ctx: &Ctx, call: Call) -> Done {
             }
         }
     }
-}
-
-/// Runs a command as an agent: it gets to know where its tools are, and no key.
-#[derive(Debug, Args)]
-pub(crate) struct Run {
-    /// The agent
-    #[arg(long)]
-    agent: AgentId,
-    /// An open task; without one, a task is opened for this run and ended after it
-    #[arg(long, conflicts_with = "intent")]
-    task: Option<TaskId>,
-    /// The intent of the task to open
-    #[arg(long, required_unless_present = "task")]
-    intent: Option<String>,
-    /// How long the opened task may take, such as 20m
-    #[arg(long, value_name = "TIME", conflicts_with = "task")]
-    ttl: Option<String>,
-    /// The command and its arguments
-    #[arg(last = true, required = true)]
-    command: Vec<String>,
-}
-
-pub(crate) async fn run(ctx: &Ctx, run: Run) -> Done {
-    let server = ctx.server()?;
-    let (task, ours) = match (&run.task, &run.intent) {
-        (Some(task), _) => (task.clone(), None),
-        (None, intent) => {
-            let ttl_s = run.ttl.as_deref().map(super::task::duration_secs).transpose()?;
-            let intent = intent.clone().unwrap_or_default();
-            let ask = TaskOpen { ttl_s, ..TaskOpen::new(intent, run.agent.clone()) };
-            let people = ctx.people()?;
-            let opened = people.open_task(&ask).await?;
-            ctx.out.say(&format!(" task {} for {}", opened.task, run.agent));
-            (opened.task, Some(people))
-        }
-    };
-    let status = child(ctx, &run, &server, &task)?.status().await;
-    if let Some(people) = ours {
-        let good = status.as_ref().is_ok_and(std::process::ExitStatus::success);
-        let cause = if good { EndCause::Completed } else { EndCause::Failed };
-        people.end_task(&task, &TaskEnd { cause, reason: "the command has ended".to_owned() }).await?;
-        ctx.out.say(&format!(" task {task} ended; nothing of it stands"));
-    }
-    let name = run.command.first().map(String::as_str).unwrap_or_default();
-    let status = status.map_err(|e| {
-        Failure::failed("run.failed", format!("{} could not be started: {e}", plain(name, 60)), "")
-    })?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(Failure::failed("run.failed", format!("{} ended with {status}", plain(name, 60)), ""))
-}
-
-/// The command with its surroundings. No person's key goes with it, and the agent's key stays in its file, which
-/// only the connector opens.
-fn child(ctx: &Ctx, run: &Run, server: &str, task: &TaskId) -> Result<tokio::process::Command, Failure> {
-    let own = std::env::current_exe().map_err(|e| Failure::failed("run.failed", e.to_string(), ""))?;
-    let mut connector = vec![own.to_string_lossy().into_owned()];
-    if let Some(config) = ctx.config_path() {
-        connector.extend(["--config".to_owned(), absolute(config)]);
-    }
-    connector.extend(
-        ["--server", server, "connect", "--agent", run.agent.as_str(), "--task", task.as_str()]
-            .map(str::to_owned),
-    );
-    let mut words = run.command.iter();
-    let mut child = tokio::process::Command::new(words.next().map_or("", String::as_str));
-    child
-        .args(words)
-        .env_remove("BAILIWICK_KEY")
-        .env("BAILIWICK_URL", server)
-        .env("BAILIWICK_MCP_URL", format!("{server}/mcp"))
-        .env("BAILIWICK_MCP_COMMAND", serde_json::to_string(&connector).unwrap_or_default())
-        .env("BAILIWICK_AGENT", run.agent.as_str())
-        .env("BAILIWICK_TASK", task.as_str());
-    Ok(child)
-}
-
-fn absolute(path: &std::path::Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
 }
 
 /// Hands part of an agent's authority to another agent.

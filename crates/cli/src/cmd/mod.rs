@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod halt;
 pub(crate) mod person;
 pub(crate) mod policy;
+pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod task;
 pub(crate) mod template;
@@ -57,7 +58,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Done {
         Command::Tool(tool) => tool::run(ctx, tool).await,
         Command::Connect(connect) => agency::connect(ctx, connect).await,
         Command::Call(call) => agency::call(ctx, call).await,
-        Command::Run(run) => agency::run(ctx, run).await,
+        Command::Run(run) => run::run(ctx, run).await,
         Command::Handoff(handoff) => agency::handoff(ctx, handoff).await,
         Command::Approvals(approvals) => approval::approvals(ctx, approvals).await,
         Command::Approve(approve) => approval::approve(ctx, approve).await,

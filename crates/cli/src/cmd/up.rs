@@ -65,7 +65,7 @@ fn greet(ctx: &Ctx, node: &Node, store: &str, data: &std::path::Path) {
 }
 
 #[cfg(unix)]
-async fn asked_to_stop() {
+pub(super) async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         let _ = tokio::signal::ctrl_c().await;
@@ -78,6 +78,6 @@ async fn asked_to_stop() {
 }
 
 #[cfg(not(unix))]
-async fn asked_to_stop() {
+pub(super) async fn asked_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }

@@ -4,6 +4,7 @@
 //! the secret. What `bailiwick up` reads here becomes events in the log, so the log alone is the state. The
 //! variables `BAILIWICK_LISTEN`, `_EXTERNAL_URL`, `_DATA`, `_TRUST_DOMAIN` and `_STORE` come before the file.
 
+mod api;
 pub(crate) mod secret;
 pub(crate) mod yaml;
 
@@ -16,6 +17,7 @@ use bailiwick_core::agent::{Agent, Person};
 use bailiwick_core::ids::{GroupId, PrincipalId, SystemId};
 use bailiwick_core::registry::Directory;
 use bailiwick_core::tool::Manifest;
+use bailiwick_gateway::egress::spec::ApiSpec;
 use bailiwick_gateway::{Secret, Transport, UpstreamSpec};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -53,7 +55,9 @@ pub(crate) struct Config {
     pub(crate) agents: Vec<Agent>,
     /// Tool servers.
     pub(crate) systems: Vec<UpstreamSpec>,
-    /// What is stated about tools.
+    /// HTTP APIs.
+    pub(crate) apis: Vec<ApiSpec>,
+    /// What is stated about tools, those of HTTP APIs included.
     pub(crate) tools: Vec<Manifest>,
     /// Policy texts with their names; `None`: the built-in defaults.
     pub(crate) policies: Option<Vec<(String, String)>>,
@@ -174,6 +178,7 @@ struct PersonEntry {
 enum SystemEntry {
     Stdio(StdioEntry),
     Http(HttpEntry),
+    Api(api::ApiEntry),
 }
 
 #[derive(Debug, Deserialize)]
@@ -383,6 +388,10 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         Some(data) => data.clone(),
         None => root.join(file.data.as_deref().unwrap_or(Path::new("bailiwick-data"))),
     };
+    let mut parts = Systems { tools: tools(file.tools, root)?, ..Systems::default() };
+    for (name, entry) in file.systems {
+        parts.take(&name, entry, base)?;
+    }
     Ok(Config {
         trust_domain: trust_domain(&file.trust_domain, overrides)?,
         listen: listen(file.listen.as_ref(), overrides)?,
@@ -392,8 +401,9 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         people: people(file.people),
         directory: file.directory,
         agents: checked(file.agents)?,
-        systems: file.systems.into_iter().map(|(n, s)| system(&n, s, base)).collect::<Result<_, _>>()?,
-        tools: tools(file.tools, root)?,
+        systems: parts.servers,
+        apis: parts.apis,
+        tools: parts.tools,
         policy_paths: file.policies.iter().flat_map(|p| p.files(root)).collect(),
         policies: file.policies.map(|p| p.policies(root)).transpose()?,
         token_ttl_secs: token_ttl(file.limits.token_ttl_s)?,
@@ -477,13 +487,35 @@ fn checked(agents: Vec<Agent>) -> Result<Vec<Agent>, ConfigError> {
     }
 }
 
-fn system(name: &str, entry: Spanned<SystemEntry>, base: Base<'_>) -> Result<UpstreamSpec, ConfigError> {
-    let place = entry.referenced;
-    let id = SystemId::parse(name)
-        .map_err(|e| ConfigError::new("config.malformed", e.to_string(), "").at(place))?;
-    match entry.value {
-        SystemEntry::Stdio(stdio) => stdio_system(id, stdio, base),
-        SystemEntry::Http(http) => http_system(id, http, base),
+/// Systems, sorted by kind.
+#[derive(Default)]
+struct Systems {
+    servers: Vec<UpstreamSpec>,
+    apis: Vec<ApiSpec>,
+    tools: Vec<Manifest>,
+}
+
+impl Systems {
+    fn take(&mut self, name: &str, entry: Spanned<SystemEntry>, base: Base<'_>) -> Result<(), ConfigError> {
+        let place = entry.referenced;
+        let id = SystemId::parse(name)
+            .map_err(|e| ConfigError::new("config.malformed", e.to_string(), "").at(place))?;
+        match entry.value {
+            SystemEntry::Stdio(stdio) => self.servers.push(stdio_system(id, stdio, base)?),
+            SystemEntry::Http(http) => self.servers.push(http_system(id, http, base)?),
+            SystemEntry::Api(entry) => {
+                if let Some(stated) = self.tools.iter().find(|m| m.tool.system() == id.as_str()) {
+                    let what = format!("`{}` is stated twice: its API's actions say it all", stated.tool);
+                    return Err(
+                        ConfigError::new("config.duplicate_key", what, "Remove it from `tools`.").at(place)
+                    );
+                }
+                let (api, manifests) = api::api(id, entry, base)?;
+                self.apis.push(api);
+                self.tools.extend(manifests);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -36,6 +36,29 @@ systems:
       url: https://cloud.internal/mcp
       headers: { authorization: Bearer secret://file/token }
       call_timeout_ms: 5000
+  crm:
+    api:
+      url: https://crm.internal/v2
+      headers: { authorization: Bearer secret://file/api-key, accept: application/json }
+      query: { key: secret://file/api-key }
+      networks: [10.0.0.0/8]
+      call_timeout_ms: 5000
+      actions:
+        customer.read:
+          request: GET /customers/{id}
+          effect: read
+          args: { id: { role: selector, type: integer }, view: { role: free, in: query, at: v, type: word } }
+          answer: { keep: [id, name], drop: [name.last], bytes_max: 65536 }
+          labels: { level: confidential, classes: [pii] }
+        note.create:
+          request: POST /customers/{id}/notes
+          effect: create
+          reversible: true
+          body: json
+          args:
+            id: { role: selector, type: integer }
+            text: { role: content, at: /note/text, must: { length: 200 }, required: true }
+            tags: { role: data, type: word, list: true }
 tools:
   - tool: cloud.vm_restart
     effect: update
@@ -50,6 +73,7 @@ limits: { token_ttl_s: 60 }
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("token"), "s3cr3t\n").unwrap();
+    std::fs::write(dir.path().join("api-key"), "s3cr3t-and-longer\n").unwrap();
     dir
 }
 
@@ -72,8 +96,9 @@ fn a_full_configuration_is_read_and_paths_start_at_the_file() {
     assert!(config.data.ends_with("state") && config.data.parent().is_some_and(Path::is_absolute));
     assert_eq!(
         (config.people.len(), config.agents.len(), config.systems.len(), config.tools.len()),
-        (2, 1, 2, 1)
+        (2, 1, 2, 3)
     );
+    assert_eq!((config.apis.len(), config.apis[0].keys.len(), config.apis[0].headers.len()), (1, 2, 1));
     assert_eq!(config.token_ttl_secs, 60);
     let Transport::Http { headers, .. } = &config.systems[0].transport else { panic!("cloud is http") };
     assert_eq!(headers[0].1.expose(), "Bearer s3cr3t");
@@ -129,7 +154,15 @@ fn other_mistakes_name_their_line_too() {
 #[test]
 fn a_literal_secret_is_refused_with_its_line_and_never_repeated() {
     let secret = "sk-live-4242424242424242";
+    let api = |name: &str, value: &str| {
+        format!(
+            "version: 1\nsystems:\n  crm:\n    api:\n      url: https://c.internal/\n      headers:\n        {name}: {value}\n"
+        )
+    };
     let cases = [
+        api("Authorization", &format!("Bearer {secret}")),
+        api("X-Crm-Key", "whatever"),
+        api("Accept", secret),
         format!(
             "version: 1\nsystems:\n  cloud:\n    http:\n      url: https://c.internal/mcp\n      headers:\n        authorization: Bearer {secret}\n"
         ),
@@ -236,6 +269,8 @@ fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
         "version: 1\nmode: observe\n",
         "version: 1\nlimits: { token_ttl_s: 3600 }\n",
         "version: 1\nsystems: { a: { http: { url: \"https://x/\", headers: { authorization: abc } } } }\n",
+        "version: 1\nsystems: { a: { api: { url: \"https://x/\", query: { k: abc } } } }\n",
+        "version: 1\nsystems: { a: { api: { url: \"https://x/\", actions: { b: { request: GET /x } } } } }\n",
         "version: 1\nsystems: { A: { http: { url: \"https://x/\" } } }\n",
         "version: 1\nagents: [ { id: a, owner: o } ]\n",
         "version: 1\ntools: [ { tool: a.b, effect: look } ]\n",
@@ -255,6 +290,12 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
     let tool = |inner: Json| json!({"version": 1, "tools": [inner]});
     let manifest = |key: &str, inner: Json| tool(json!({"tool": "x.y", "effect": "read", key: inner}));
     let odd = || json!({"~": 0});
+    let api = |inner: Json| json!({"version": 1, "systems": {"a": {"api": inner}}});
+    let action = |key: &str, inner: Json| {
+        api(
+            json!({"url": "https://x/", "actions": {"a": {"request": "GET /x", "effect": "read", key: inner}}}),
+        )
+    };
     let cases = [
         ("", json!({"version": 1, "~": 0})),
         ("postgres", json!({"version": 1, "store": {"postgres": odd()}})),
@@ -269,6 +310,10 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
         ("each", arg(json!({"each": odd()}))),
         ("stdio", json!({"version": 1, "systems": {"a": {"stdio": odd()}}})),
         ("http", json!({"version": 1, "systems": {"a": {"http": odd()}}})),
+        ("api", api(odd())),
+        ("action", api(json!({"url": "https://x/", "actions": {"a": odd()}}))),
+        ("api_arg", action("args", json!({"n": odd()}))),
+        ("answer", action("answer", odd())),
         ("manifest", tool(odd())),
         ("arg", manifest("args", json!({"n": odd()}))),
         ("resource", manifest("resource", odd())),

@@ -1,6 +1,7 @@
 //! The built binary, driven as people and scripts drive it.
 
 mod demo;
+mod egress;
 mod life;
 mod manners;
 mod quickstart;

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value as Json;
 
@@ -48,6 +49,8 @@ impl Ran {
 pub(crate) struct House {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) port: u16,
+    /// What the node has said since it was up.
+    pub(crate) said: Arc<Mutex<Vec<String>>>,
     node: Option<Child>,
 }
 
@@ -59,7 +62,7 @@ impl House {
         let text =
             config.replace("$PORT", &port.to_string()).replace("$PROGRAM", &Json::from(PROGRAM).to_string());
         std::fs::write(folder.path().join("bailiwick.yaml"), text).unwrap();
-        House { folder, port, node: None }
+        House { folder, port, said: Arc::default(), node: None }
     }
 
     /// The same with its node.
@@ -82,8 +85,9 @@ impl House {
                 break;
             }
         }
-        // Nobody reads the rest, but somebody must take it.
-        std::thread::spawn(move || lines.for_each(drop));
+        let heard = self.said.clone();
+        heard.lock().unwrap().extend(said);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
         self.node = Some(child);
     }
 

@@ -5,8 +5,11 @@
 
 mod calls;
 mod connector;
+mod egress;
+mod egress_hostile;
 mod hostile;
 mod protocol;
+mod proxy;
 mod remote;
 mod support;
 mod token;
