@@ -161,7 +161,6 @@ fn a_literal_secret_is_refused_with_its_line_and_never_repeated() {
     };
     let cases = [
         api("Authorization", &format!("Bearer {secret}")),
-        api("X-Crm-Key", "whatever"),
         api("Accept", secret),
         format!(
             "version: 1\nsystems:\n  cloud:\n    http:\n      url: https://c.internal/mcp\n      headers:\n        authorization: Bearer {secret}\n"
