@@ -216,6 +216,13 @@ impl Capability {
                 .all(|(name, mine)| mine.contains(other.args.get(name).unwrap_or(&Constraint::Any)))
     }
 
+    /// Whether this one could be handed on to an agent as the other: the right is there, and whatever the other
+    /// covers, this covers.
+    pub(crate) fn upholds(&self, to: &AgentId, other: &Capability) -> bool {
+        let right = self.delegate.as_ref();
+        right.is_some_and(|right| right.depth > 0 && right.to.contains(to)) && self.encloses_args(other)
+    }
+
     /// Whether everything the other allows to do is allowed by this one: tools, arguments and limits.
     /// `Err` names the dimension in which it is not.
     pub fn encloses(&self, other: &Capability) -> Result<(), String> {

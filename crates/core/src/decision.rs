@@ -348,7 +348,11 @@ fn suspension(scene: Scene<'_>, line: &[&Grant]) -> Result<(), Halt> {
     if let Some((scope, s)) = scene.registry.halts_task(&opening.task, &opening.initiator) {
         return Err(halted(&scope.to_string(), &s.reason));
     }
+    let nobody = scene.registry.halts_nobody();
     for node in line {
+        if nobody && scene.registry.is_registered(&node.agent) {
+            continue;
+        }
         let Some(agent) = scene.registry.agent(&node.agent) else {
             let reason = format!("agent {} in this chain is no longer registered", node.agent);
             return Err(deny(2, "control.retired", "suspension", reason, "The task must be opened anew."));
@@ -479,7 +483,7 @@ fn capability(
                 nearest = nearest.or(Some(name));
                 continue;
             }
-            Ok(()) if !upheld(line, held, tool, args) => continue,
+            Ok(()) if !held.upheld && !upheld(line, held, tool, args) => continue,
             Ok(()) => {}
         }
         match overspent(line, place, next, scene.now) {
@@ -501,8 +505,9 @@ fn capability(
     }
 }
 
-/// Whether every hop above could have handed this very call on (H9). A handoff makes sure of it once; here it is
-/// looked at again, so that no event in the log, however it came there, carries more than the root gave.
+/// Whether every hop above could have handed this very call on (H9). A handoff makes sure of it, and the fold looks
+/// whether it did; where it cannot tell, every hop is asked here, so that no event in the log, however it came
+/// there, carries more than the root gave.
 fn upheld(line: &[&Grant], held: &Held, tool: &ToolId, args: &BTreeMap<String, Value>) -> bool {
     let mut held = held;
     for (child, parent) in line.iter().zip(line.iter().skip(1)) {

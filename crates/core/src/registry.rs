@@ -5,6 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, Person};
@@ -164,6 +165,8 @@ pub enum RegistryEvent {
 pub struct Registry {
     version: u64,
     agents: BTreeMap<AgentId, Agent>,
+    /// The names of `agents`, for the walk up a line of grants.
+    registered: HashSet<AgentId>,
     retired: BTreeSet<AgentId>,
     people: BTreeMap<PrincipalId, Person>,
     tools: BTreeMap<ToolId, Tool>,
@@ -183,10 +186,12 @@ impl Registry {
             RegistryEvent::AgentSet { agent, .. } => {
                 if !self.retired.contains(&agent.id) {
                     self.agents.insert(agent.id.clone(), agent.clone());
+                    self.registered.insert(agent.id.clone());
                 }
             }
             RegistryEvent::AgentRetired { agent, .. } => {
                 self.agents.remove(agent);
+                self.registered.remove(agent);
                 self.retired.insert(agent.clone());
             }
             RegistryEvent::PersonSet { person, .. } => {
@@ -212,6 +217,10 @@ impl Registry {
     /// An agent by name. Retired agents are gone.
     pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
         self.agents.get(id)
+    }
+    /// Whether an agent of this name exists.
+    pub fn is_registered(&self, id: &AgentId) -> bool {
+        self.registered.contains(id)
     }
     /// Whether a name belonged to an agent that was retired.
     pub fn is_retired(&self, id: &AgentId) -> bool {
@@ -270,6 +279,11 @@ impl Registry {
         [Scope::All, Scope::Agent(agent.id.clone()), Scope::Class(agent.class.clone())]
             .into_iter()
             .find_map(|scope| self.suspended.get(&scope).map(|s| (scope, s)))
+    }
+
+    /// Whether nothing at all is suspended.
+    pub fn halts_nobody(&self) -> bool {
+        self.suspended.is_empty()
     }
 
     /// The suspension that keeps a task of this initiator from going on, if any.

@@ -11,7 +11,7 @@ use crate::decision::SHORTENED;
 use crate::event::{
     Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent, Went,
 };
-use crate::grant::{Grant, Held};
+use crate::grant::{Grant, Held, Tree};
 use crate::ids::{ApprovalId, DecisionId, GrantId, LeaseId, StepId};
 use crate::label::Label;
 use crate::lease::{Lease, LeaseState};
@@ -27,7 +27,7 @@ pub struct Task {
     opened: Time,
     version: u64,
     state: TaskState,
-    grants: BTreeMap<GrantId, Grant>,
+    grants: Tree,
     progress: Progress,
     done: Progress,
     explained: Explained,
@@ -103,7 +103,7 @@ impl Task {
             opened: at,
             version: 1,
             state: TaskState::Open,
-            grants: BTreeMap::from([(root.id.clone(), root)]),
+            grants: Tree::of(root),
             progress: Progress::new(),
             done: Progress::new(),
             explained: explained_at_opening(opening),
@@ -219,7 +219,7 @@ impl Task {
     }
     /// All grants.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.grants.values()
+        self.grants.iter()
     }
     /// How often each step has been taken.
     pub fn progress(&self) -> &Progress {
@@ -268,7 +268,7 @@ impl Task {
 
     /// The grant and its ancestors up to the root. Bounded: parents are always older, so there is no cycle.
     pub fn lineage<'a>(&'a self, grant: &'a Grant) -> impl Iterator<Item = &'a Grant> {
-        core::iter::successors(Some(grant), |g| g.parent.as_ref().and_then(|id| self.grants.get(id)))
+        self.grants.up(&grant.id)
     }
 
     /// Whether nothing of its own keeps the grant from acting: the task is open and inside its window, and no
@@ -387,7 +387,7 @@ impl Task {
         }
         self.handoffs = self.handoffs.saturating_add(1);
         let child = child_grant(handed, new, depth);
-        self.grants.insert(child.id.clone(), child);
+        self.grants.hang(child);
     }
 
     /// The depth of a new grant. `None` if it cannot hang in the tree: its parent or what it was cut from does
@@ -397,7 +397,7 @@ impl Task {
     fn place_for(&self, handed: &HandedOff, new: &NewGrant) -> Option<u8> {
         let parent = self.grants.get(&handed.parent)?;
         let cut = new.capabilities.iter().all(|(_, from)| usize::from(*from) < parent.held.len());
-        (cut && !self.grants.contains_key(&new.grant)).then(|| parent.depth.saturating_add(1))
+        (cut && self.grants.get(&new.grant).is_none()).then(|| parent.depth.saturating_add(1))
     }
 
     /// What a branch has read is known on the whole way to the root: a child answers its parent where nobody
@@ -444,7 +444,8 @@ impl Task {
 }
 
 fn held(capability: crate::capability::Capability, from: Option<u16>) -> Held {
-    Held { capability, from, spent: Spent::default() }
+    let upheld = from.is_none();
+    Held { capability, from, spent: Spent::default(), upheld }
 }
 
 fn explained_at_opening(opening: &Opening) -> Explained {

@@ -87,7 +87,9 @@ impl House {
         }
         let heard = self.said.clone();
         heard.lock().unwrap().extend(said);
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line))
+        });
         self.node = Some(child);
     }
 
