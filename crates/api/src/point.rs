@@ -225,6 +225,16 @@ pub struct HandoffMade {
     pub stripped: Vec<String>,
 }
 
+/// An addition to the chain that an agent asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AmendAsk {
+    /// The calls it wants to make, each as in a chain: `id`, `tool`, `args` with a constraint each, and if wanted
+    /// `after`, `min` and `max`. Who takes them is the caller.
+    pub steps: Vec<Value>,
+    /// What the agent says it needs them for: recorded as untrusted words.
+    pub says: Option<String>,
+}
+
 /// State of a pending question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApprovalState {
@@ -287,6 +297,19 @@ pub trait DecisionPoint: Send + Sync + 'static {
         caller: &Caller,
         ask: HandoffAsk,
     ) -> impl Future<Output = Result<Result<HandoffMade, Denial>, PointError>> + Send;
+
+    /// Asks people for an addition to the chain. It is never made by asking: the question waits, or it is refused.
+    fn amend(
+        &self,
+        _caller: &Caller,
+        _ask: AmendAsk,
+    ) -> impl Future<Output = Result<Result<Pending, Denial>, PointError>> + Send {
+        std::future::ready(Err(PointError {
+            code: "amendment.unsupported".to_owned(),
+            reason: "this decision point takes no amendments".to_owned(),
+            retry: false,
+        }))
+    }
 
     /// The state of a question this caller asked.
     fn approval(

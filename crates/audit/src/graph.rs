@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use bailiwick_core::amendment::Proposed;
 use bailiwick_core::approval::Vote;
 use bailiwick_core::event::{Decided, HandedOff, Opening, Reported, Ruled, TaskEvent, Went};
 use bailiwick_core::origin::Origin;
@@ -131,6 +132,10 @@ impl Graph {
             TaskEvent::Decided(decided) => self.decided(decided),
             TaskEvent::Reported(reported) => self.reported(reported),
             TaskEvent::HandedOff(handed) => self.handed_off(handed),
+            TaskEvent::AmendmentProposed(proposed) => self.proposed(proposed),
+            TaskEvent::Amended(amended) => {
+                self.edge(amended.approval.as_str(), amended.grant.as_str(), "amended");
+            }
             TaskEvent::Voted { approval, by, vote } => {
                 let relation = match vote {
                     Vote::Approve => "approved",
@@ -185,6 +190,18 @@ impl Graph {
         }
     }
 
+    fn proposed(&mut self, proposed: &Proposed) {
+        let id = proposed.decision.as_str();
+        let steps: Vec<&str> = proposed.steps.iter().map(|s| s.id.as_str()).collect();
+        let label = format!("amend the chain by {}", steps.join(", "));
+        self.node(id, NodeKind::Decision, &shorten(&label), Some(proposed.outcome.as_str()));
+        self.edge(proposed.grant.as_str(), id, "wanted");
+        if let Some(asked) = &proposed.asked {
+            self.node(asked.approval.as_str(), NodeKind::Approval, &proposed.why.reason, None);
+            self.edge(id, asked.approval.as_str(), "asked");
+        }
+    }
+
     /// The node that vouches for a value.
     fn source(&mut self, decision: &DecisionId, grant: &GrantId, origin: &Origin) -> String {
         if let Origin::Result { tool, .. } = origin {
@@ -196,6 +213,9 @@ impl Graph {
             if let Some(read) = read {
                 return read.id.clone();
             }
+        }
+        if let Origin::Amendment { approval } = origin {
+            return approval.to_string();
         }
         if matches!(origin, Origin::Input { .. } | Origin::Intent | Origin::Chain)
             && let Some(task) = self.nodes.values().find(|n| n.kind == NodeKind::Task)

@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Run(cmd::run::Run),
     /// Hand part of an agent's authority to another agent
     Handoff(cmd::agency::Handoff),
+    /// Ask for more than the task foresees, as an agent; people decide
+    Amend(cmd::agency::Amend),
     /// Questions that wait for people: list, look at, watch
     Approvals(cmd::approval::Approvals),
     /// Say yes, once, to exactly this

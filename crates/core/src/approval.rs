@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
+use crate::amendment::Proposal;
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId, TaskId, ToolId};
 use crate::time::Time;
 use crate::value::{Digest, Value};
@@ -101,6 +102,8 @@ pub struct Approval {
     pub yes: BTreeSet<PrincipalId>,
     /// The arguments as an approver narrowed them.
     pub narrowed: Option<Value>,
+    /// The amendment it is about, if it is not about a call.
+    pub amends: Option<Proposal>,
     /// Where it stands.
     pub state: State,
 }

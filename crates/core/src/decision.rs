@@ -576,7 +576,7 @@ fn chain_step<'a>(
     manifest: &Manifest,
     args: &BTreeMap<String, Value>,
 ) -> Result<Option<&'a Step>, Halt> {
-    let Some(chain) = &scene.task.opening().chain else { return Ok(None) };
+    let Some(chain) = scene.task.chain() else { return Ok(None) };
     chain.step_for_call(scene.task.progress(), &agent.id, &manifest.tool, manifest.effect, args).map_err(
         |not| {
             let for_good = manifest.effect != Effect::Read && !manifest.reversible;
@@ -589,7 +589,7 @@ fn chain_step<'a>(
 }
 
 /// Deletion, administration, and every effect that cannot be undone.
-fn is_dangerous(manifest: &Manifest) -> bool {
+pub(crate) fn is_dangerous(manifest: &Manifest) -> bool {
     matches!(manifest.effect, Effect::Delete | Effect::Admin)
         || (manifest.effect != Effect::Read && !manifest.reversible)
 }
@@ -614,6 +614,11 @@ fn explain(
         if value.is_blank() && !declared.is_some_and(|arg| arg.required) {
             continue;
         }
+        let amended = step.and_then(|step| scene.task.amended_by(&step.id));
+        if let Some(approval) = amended.filter(|_| pinned_by_step(step, name)) {
+            origins.insert(name.clone(), Origin::Amendment { approval: approval.clone() });
+            continue;
+        }
         if pinned_by_step(step, name) || pinned_by_root(line, place, name) {
             origins.insert(name.clone(), Origin::Chain);
             continue;
@@ -634,7 +639,7 @@ fn explain(
 /// `None`: the role does not steer and nothing in it does. `Err`: something in it is unexplained. What steers is
 /// looked at as a whole; anything else for the addresses, links and accounts in it, which whoever reads it could
 /// follow.
-fn provenance(scene: Scene<'_>, role: Role, value: &Value) -> Option<Result<Origin, ()>> {
+pub(crate) fn provenance(scene: Scene<'_>, role: Role, value: &Value) -> Option<Result<Origin, ()>> {
     let mut wanted: Vec<_> = if role.steers() {
         steering(value).iter().map(|leaf| identify(leaf)).collect()
     } else {
@@ -691,7 +696,10 @@ fn pinned_by_root(line: &[&Grant], place: u16, name: &str) -> bool {
     for node in line {
         let Some(held) = node.held.get(usize::from(place)) else { return false };
         match (&node.parent, held.from) {
-            (None, _) => return held.capability.args.get(name).is_some_and(|c| c.is_pinned()),
+            (None, _) => {
+                let pinned = held.capability.args.get(name).is_some_and(|c| c.is_pinned());
+                return pinned && !held.amended;
+            }
             (Some(_), Some(from)) => place = from,
             (Some(_), None) => return false,
         }
@@ -1181,7 +1189,7 @@ pub fn could_be_allowed(scene: Scene<'_>, grant: &Grant, tool: &ToolId) -> bool 
             && held.capability.tool.admits(tool)
             && overspent(&line, place, Spent { uses: 1, ..Spent::default() }, scene.now).is_none()
     });
-    let foreseen = scene.task.opening().chain.as_ref().is_none_or(|chain| {
+    let foreseen = scene.task.chain().is_none_or(|chain| {
         (manifest.effect == Effect::Read && chain.reads.open_in(tool.system()))
             || chain.foresees(&grant.agent, tool)
     });

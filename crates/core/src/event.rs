@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::amendment::{Amended, Proposed};
 use crate::approval::{AskTerms, Vote};
 use crate::capability::{Capability, Spent};
 use crate::chain::Chain;
@@ -413,6 +414,10 @@ pub enum TaskEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         proof: Option<(Digest, Time)>,
     },
+    /// An agent asked for an addition to the chain; it amends nothing.
+    AmendmentProposed(Proposed),
+    /// People added to the chain.
+    Amended(Amended),
     /// A human answered a question.
     Voted {
         /// Which.
@@ -481,6 +486,8 @@ impl TaskEvent {
             TaskEvent::Reported(_) => "reported",
             TaskEvent::HandedOff(_) => "handed_off",
             TaskEvent::TokenMinted { .. } => "token_minted",
+            TaskEvent::AmendmentProposed(_) => "amendment_proposed",
+            TaskEvent::Amended(_) => "amended",
             TaskEvent::Voted { .. } => "voted",
             TaskEvent::GrantRevoked { .. } => "grant_revoked",
             TaskEvent::Frozen { .. } => "frozen",

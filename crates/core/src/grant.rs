@@ -44,6 +44,8 @@ pub struct Held {
     /// Whether it is known to lie, hop by hop up to the root, inside what could be handed on. False proves nothing:
     /// then every call is held against every hop.
     pub upheld: bool,
+    /// Whether an amendment brought it: then a person approved its values, and nobody named them beforehand.
+    pub amended: bool,
 }
 
 /// The grants of a task. They hang on one another from the root down, and none is ever taken out.

@@ -98,7 +98,7 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
 /// What follows from a handoff besides its own record: a refused one may be a deviation from the chain (T4), or
 /// one refusal too many (N3). To be appended right after the handoff, at the version that was read.
 pub fn consequences(scene: Scene<'_>, handed: &HandedOff) -> Vec<TaskEvent> {
-    let rule = scene.task.opening().chain.as_ref().filter(|_| handed.why.step == 6);
+    let rule = scene.task.chain().filter(|_| handed.why.step == 6);
     let rule = rule.map(|chain| chain.deviation(&[Risk::HandOff], false));
     match handed.outcome {
         Ruled::Deny => aftermath(scene, &handed.from, &format!("a handoff to {}", handed.to), rule),
@@ -337,7 +337,7 @@ fn under_ceiling<'a>(child: &'a Agent, asked: &Capability) -> Result<&'a Capabil
 
 /// An effect that no step of the chain gives to the child cannot be handed to it.
 fn inside_chain(scene: Scene<'_>, child: &Agent, asked: &Capability) -> Result<(), Refusal> {
-    let (Some(chain), Some(tool)) = (&scene.task.opening().chain, asked.tool.as_tool()) else {
+    let (Some(chain), Some(tool)) = (scene.task.chain(), asked.tool.as_tool()) else {
         return Ok(());
     };
     let is_read = scene
@@ -372,7 +372,7 @@ fn foreseen(scene: Scene<'_>, parent: &Grant, child: &Agent) -> Vec<(Capability,
 
 /// With a chain, a pattern becomes the tools that the chain gives to the child, and the reads that are open.
 fn needed(scene: Scene<'_>, child: &Agent, capability: Capability) -> Vec<Capability> {
-    let Some(chain) = &scene.task.opening().chain else { return vec![capability] };
+    let Some(chain) = scene.task.chain() else { return vec![capability] };
     let open =
         |manifest: &Manifest| manifest.effect == Effect::Read && chain.reads.open_in(manifest.tool.system());
     classified(scene.registry, &capability)
@@ -413,7 +413,7 @@ fn common(mine: &Capability, right: &Delegate, ceiling: &Capability) -> Option<C
 }
 
 fn chain_step<'a>(scene: Scene<'a>, parent: &Grant, child: &Agent) -> Result<Option<&'a Step>, Refusal> {
-    let Some(chain) = &scene.task.opening().chain else { return Ok(None) };
+    let Some(chain) = scene.task.chain() else { return Ok(None) };
     match chain.step_for_handoff(scene.task.progress(), &parent.agent, &child.id) {
         Ok(step) => Ok(Some(step)),
         Err(not) => Err(alloc::boxed::Box::new(why(6, not.code, "chain", not.reason, &not.remedy))),

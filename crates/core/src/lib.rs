@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod agent;
+pub mod amendment;
 pub mod approval;
 pub mod capability;
 pub mod chain;

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::split_url;
+use crate::ids::ApprovalId;
 use crate::tool::{ResultRule, Trust, When};
 use crate::value::Value;
 
@@ -53,6 +54,11 @@ pub enum Origin {
     Intent,
     /// The chain: the step pins the value.
     Chain,
+    /// A person who approved an amendment of the chain that names it.
+    Amendment {
+        /// Which.
+        approval: ApprovalId,
+    },
     /// The organisation's own directory.
     Directory,
     /// A trusted field of a tool's result.
@@ -71,6 +77,7 @@ impl Origin {
             Origin::Input { name } => format!("the task's input `{name}`"),
             Origin::Intent => "the task's intent".to_string(),
             Origin::Chain => "the declared chain".to_string(),
+            Origin::Amendment { approval } => format!("the amendment {approval}, which a person approved"),
             Origin::Directory => "the organisation's directory".to_string(),
             Origin::Result { tool, field } => format!("the trusted field `{field}` of {tool}"),
         }

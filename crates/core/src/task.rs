@@ -4,9 +4,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::amendment::{Amended, Proposal, Proposed, shown};
 use crate::approval::{Approval, State, Vote};
 use crate::capability::Spent;
-use crate::chain::Progress;
+use crate::chain::{Chain, Progress};
 use crate::decision::SHORTENED;
 use crate::event::{
     Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent, Went,
@@ -18,12 +19,14 @@ use crate::lease::{Lease, LeaseState};
 use crate::origin::{Explained, Origin, Written, scan};
 use crate::time::Time;
 use crate::tool::Effect;
-use crate::value::Digest;
+use crate::value::{Digest, Value};
 
 /// A task as its events have made it.
 #[derive(Debug, Clone)]
 pub struct Task {
     opening: Opening,
+    chain: Option<Chain>,
+    amended: BTreeMap<StepId, ApprovalId>,
     opened: Time,
     version: u64,
     state: TaskState,
@@ -117,6 +120,8 @@ impl Task {
             asks: 0,
             refusals: 0,
             newest: at,
+            chain: opening.chain.clone(),
+            amended: BTreeMap::new(),
             opening: opening.clone(),
         })
     }
@@ -145,6 +150,8 @@ impl Task {
                     self.remember(*proof, *until, at);
                 }
             }
+            TaskEvent::AmendmentProposed(proposed) => self.on_proposed(proposed, at),
+            TaskEvent::Amended(amended) => self.on_amended(amended),
             TaskEvent::Voted { approval, by, vote } => {
                 if let Some(approval) = self.approvals.get_mut(approval) {
                     take_vote(approval, by, vote);
@@ -192,6 +199,14 @@ impl Task {
     /// How it was opened.
     pub fn opening(&self) -> &Opening {
         &self.opening
+    }
+    /// The chain that holds now: the one it was opened with, and what people added to it.
+    pub fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
+    }
+    /// The amendment that a step came with, if it was not there from the beginning.
+    pub fn amended_by(&self, step: &StepId) -> Option<&ApprovalId> {
+        self.amended.get(step)
     }
     /// When it was opened.
     pub fn opened(&self) -> Time {
@@ -282,7 +297,7 @@ impl Task {
     /// The end that the outcome of a call brings, if the chain declares one that is reached by it: the steps it
     /// names went well as often as they must, and no call is in flight.
     pub fn end_after(&self, reported: &Reported) -> Option<TaskEvent> {
-        let chain = self.opening.chain.as_ref()?;
+        let chain = self.chain.as_ref()?;
         let mut done = self.done.clone();
         let step = self.calls.get(&reported.decision).and_then(|call| call.step.as_ref());
         if let Some(step) = step.filter(|_| reported.went == Went::Done) {
@@ -356,6 +371,44 @@ impl Task {
         for (_, value) in args.iter().filter(|(name, _)| !chosen(name)) {
             self.written.add(value, &self.explained);
         }
+    }
+
+    fn on_proposed(&mut self, proposed: &Proposed, at: Time) {
+        if let Some((proof, until)) = proposed.proof {
+            self.remember(proof, until, at);
+        }
+        match (proposed.outcome, &proposed.asked) {
+            (Ruled::Ask, Some(asked)) => {
+                self.asks = self.asks.saturating_add(1);
+                if let Some(question) = proposal(proposed, asked, at) {
+                    self.approvals.entry(question.id.clone()).or_insert(question);
+                }
+            }
+            (Ruled::Deny, _) => self.count_refusal(&proposed.grant),
+            _ => {}
+        }
+    }
+
+    /// Adds to the chain what people said yes to, once.
+    ///
+    /// INVARIANT: nothing is added that is not, step by step, what a question asked and enough people answered.
+    fn on_amended(&mut self, amended: &Amended) {
+        let asked = self.approvals.get_mut(&amended.approval).filter(|a| a.state == State::Approved);
+        let Some((approval, proposal)) = asked.and_then(|a| a.amends.clone().map(|p| (a, p))) else { return };
+        let exactly = proposal.steps == amended.steps && approval.grant == amended.grant;
+        let (Some(chain), Some(grant)) = (self.chain.as_mut(), self.grants.get_mut(&amended.grant)) else {
+            return;
+        };
+        if !exactly || self.state != TaskState::Open {
+            return;
+        }
+        approval.state = State::Used { decision: approval.decision.clone() };
+        for step in &amended.steps {
+            self.amended.insert(step.id.clone(), amended.approval.clone());
+            chain.steps.push(step.clone());
+        }
+        let gains = proposal.adds.into_iter().filter_map(|add| add.gains);
+        grant.held.extend(gains.map(|(c, from)| Held { amended: true, upheld: false, ..held(c, from) }));
     }
 
     fn on_reported(&mut self, reported: &Reported) {
@@ -445,7 +498,7 @@ impl Task {
 
 fn held(capability: crate::capability::Capability, from: Option<u16>) -> Held {
     let upheld = from.is_none();
-    Held { capability, from, spent: Spent::default(), upheld }
+    Held { capability, from, spent: Spent::default(), upheld, amended: false }
 }
 
 fn explained_at_opening(opening: &Opening) -> Explained {
@@ -477,8 +530,33 @@ fn question(decided: &Decided, asked: &Asked, at: Time) -> Approval {
         until: asked.until,
         yes: BTreeSet::new(),
         narrowed: None,
+        amends: None,
         state: State::Waiting,
     }
+}
+
+/// The question of an amendment. Its tool is the first it would add; `None` if it adds nothing.
+fn proposal(proposed: &Proposed, asked: &Asked, at: Time) -> Option<Approval> {
+    let tool = proposed.adds.first()?.tool.clone();
+    Some(Approval {
+        id: asked.approval.clone(),
+        decision: proposed.decision.clone(),
+        grant: proposed.grant.clone(),
+        agent: proposed.agent.clone(),
+        instance: proposed.instance.clone(),
+        tool,
+        shown: Value::from([("steps", shown(&proposed.steps))]),
+        act: asked.act,
+        rule: proposed.why.rule.clone(),
+        reason: proposed.why.reason.clone(),
+        terms: asked.terms.clone(),
+        asked: at,
+        until: asked.until,
+        yes: BTreeSet::new(),
+        narrowed: None,
+        amends: Some(Proposal { steps: proposed.steps.clone(), adds: proposed.adds.clone() }),
+        state: State::Waiting,
+    })
 }
 
 /// A vote only ever moves a waiting question. Narrowing starts the count again: everybody votes on one act.

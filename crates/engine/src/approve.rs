@@ -1,6 +1,7 @@
 //! Questions to people: who may answer, what an answer is bound to, what waits.
 
 use bailiwick_api::{ApprovalState, Caller};
+use bailiwick_core::amendment::take_up;
 use bailiwick_core::approval::{Approval, FrozenAct, State, Vote, is_narrower};
 use bailiwick_core::decision::{Scene, may_vote, pin_of};
 use bailiwick_core::event::{Guarantees, TaskEvent};
@@ -68,13 +69,12 @@ impl Engine {
         self.conduct(
             &task,
             |scene| {
-                Ok(TaskEvent::Voted {
-                    approval: approval.clone(),
-                    by: by.clone(),
-                    vote: checked(scene, by, approval, &vote)?,
-                })
+                let vote = checked(scene, by, approval, &vote)?;
+                let voted = TaskEvent::Voted { approval: approval.clone(), by: by.clone(), vote };
+                let amended = amended(scene, approval, &voted)?;
+                Ok(std::iter::once(voted).chain(amended).collect::<Vec<_>>())
             },
-            |event| vec![event.clone()],
+            Clone::clone,
         )
         .await?;
         self.with_task(&task, |task, _| task.approval(approval).cloned())
@@ -99,7 +99,8 @@ impl Engine {
                     fresh: true,
                 };
                 crate::decide::at_the_door(scene, caller)?;
-                task.approval(approval).filter(|a| a.grant == caller.grant).map(|a| state(a, now))
+                let ends = task.grant(&caller.grant).map_or(now, |g| g.until);
+                task.approval(approval).filter(|a| a.grant == caller.grant).map(|a| state(a, now, ends))
             })
             .await?;
         state.ok_or_else(|| EngineError::missing("approval of yours", approval))
@@ -143,11 +144,8 @@ impl Engine {
                 intent: held.opening().intent.clone(),
                 guarantees: held.opening().guarantees(),
                 chain,
-                planned: held
-                    .opening()
-                    .chain
-                    .as_ref()
-                    .is_some_and(|c| c.foresees(&approval.agent, &approval.tool)),
+                planned: approval.amends.is_none()
+                    && held.chain().is_some_and(|c| c.foresees(&approval.agent, &approval.tool)),
                 effect: manifest.map(|m| (m.effect, m.reversible)),
                 unexplained: Vec::new(),
                 says: None,
@@ -155,12 +153,36 @@ impl Engine {
             })
         });
         let Some(mut waiting) = found.await? else { return Ok(None) };
-        if let Some(decided) = self.decided(&waiting.approval.decision).await? {
+        let asked = self.why(&waiting.approval.decision).await?;
+        if let Some(decided) = asked.decided {
             waiting.unexplained = decided.unexplained.into_iter().collect();
             waiting.says = decided.says;
         }
+        if let Some(proposed) = asked.proposed {
+            let adds = proposed.adds.iter().flat_map(|add| &add.unexplained);
+            waiting.unexplained =
+                adds.cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+            waiting.says = proposed.says;
+        }
         Ok(Some(waiting))
     }
+}
+
+/// The amendment that this vote brings about, if it is the last one that an amendment waited for. One that can no
+/// longer be taken up refuses the vote: nobody shall believe to have amended what was not.
+fn amended(scene: Scene<'_>, id: &ApprovalId, voted: &TaskEvent) -> Result<Option<TaskEvent>, EngineError> {
+    if scene.task.approval(id).is_none_or(|a| a.amends.is_none()) {
+        return Ok(None);
+    }
+    let mut task = scene.task.clone();
+    task.apply(voted, scene.now);
+    if task.approval(id).is_none_or(|a| a.state != State::Approved) {
+        return Ok(None);
+    }
+    take_up(Scene { task: &task, ..scene }, id).map(Some).map_err(|why| {
+        let what = format!("{id} can no longer be answered with yes: {}", why.reason);
+        EngineError::new(crate::Kind::Conflict, "approval.settled", what)
+    })
 }
 
 fn checked(scene: Scene<'_>, by: &PrincipalId, id: &ApprovalId, vote: &VoteAsk) -> Result<Vote, EngineError> {
@@ -174,7 +196,7 @@ fn checked(scene: Scene<'_>, by: &PrincipalId, id: &ApprovalId, vote: &VoteAsk) 
         };
         return Err(EngineError::forbidden("approval.not_yours", why));
     }
-    let settled = match (&approval.state, state(approval, scene.now)) {
+    let settled = match (&approval.state, state(approval, scene.now, scene.now)) {
         (State::Waiting, ApprovalState::Waiting { .. }) => None,
         (_, ApprovalState::Closed { reason }) => Some(reason),
         _ => Some("it has been answered already".to_owned()),
@@ -195,6 +217,10 @@ fn checked(scene: Scene<'_>, by: &PrincipalId, id: &ApprovalId, vote: &VoteAsk) 
 }
 
 fn narrowed(scene: Scene<'_>, approval: &Approval, args: &Value) -> Result<Vote, EngineError> {
+    if approval.amends.is_some() {
+        let reason = "an amendment is answered as it is; deny it, and the agent may ask for less";
+        return Err(EngineError::invalid("approval.not_narrower", reason));
+    }
     if !is_narrower(args, &approval.shown) || *args == approval.shown {
         let reason =
             "narrowing may only drop members or list items and make numbers smaller; texts stay as they are";
@@ -226,9 +252,12 @@ fn narrowed(scene: Scene<'_>, approval: &Approval, args: &Value) -> Result<Vote,
     Ok(Vote::Narrow { args: args.clone(), act: act.digest() })
 }
 
-/// What a question's state means to the one who asked.
-fn state(approval: &Approval, now: Time) -> ApprovalState {
+/// What a question's state means to the one who asked. An amendment that was approved holds until the grant ends.
+fn state(approval: &Approval, now: Time, ends: Time) -> ApprovalState {
     match &approval.state {
+        State::Used { .. } if approval.amends.is_some() => {
+            ApprovalState::Approved { until: ends, narrowed: None }
+        }
         State::Denied { reason, .. } => ApprovalState::Denied { reason: reason.clone() },
         State::Used { .. } => ApprovalState::Closed { reason: "it has been used".to_owned() },
         _ if now >= approval.until => {

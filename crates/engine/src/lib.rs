@@ -4,12 +4,14 @@
 //! nothing moved, and only then act. The engine holds no truth of its own: caches are folds of the log and
 //! are thrown away when an append says that the log has moved on.
 //!
-//! * [`Engine::open_task`], [`Engine::decide`], [`Engine::hand_off`], [`Engine::report`]: the life of a task
+//! * [`Engine::open_task`], [`Engine::decide`], [`Engine::hand_off`], [`Engine::report`], [`Engine::propose`]: the life of
+//!   a task
 //! * [`Engine::vote`], [`Engine::suspend`], [`Engine::end_task`]: what people do
 //! * [`Engine::issue_token`]: one token per hop
 //! * [`Engine::why`], [`Engine::trace`], [`Engine::inventory`]: what people ask
 
 mod admin;
+mod amend;
 mod approve;
 mod clock;
 mod decide;
@@ -28,6 +30,7 @@ mod token;
 mod worker;
 
 pub use admin::ToolState;
+pub use amend::AmendCall;
 pub use approve::{VoteAsk, Waiting};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use end::{Halted, Standing};

@@ -357,6 +357,12 @@ impl Engine {
                         put("waiting", used.as_str(), None);
                     }
                 }
+                TaskEvent::AmendmentProposed(proposed) => {
+                    if let Some(asked) = &proposed.asked {
+                        put("waiting", asked.approval.as_str(), Some(id.as_str()));
+                    }
+                }
+                TaskEvent::Amended(amended) => put("waiting", amended.approval.as_str(), None),
                 TaskEvent::Voted { approval, vote: Vote::Deny { .. }, .. } => {
                     put("waiting", approval.as_str(), None)
                 }

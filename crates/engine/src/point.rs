@@ -1,8 +1,8 @@
 //! The engine as a decision point for enforcement points in the same process.
 
 use bailiwick_api::{
-    Answer, ApprovalState, Call, Caller, DecisionPoint, Denial, HandoffAsk, HandoffMade, Outcome, PointError,
-    ToolView,
+    AmendAsk, Answer, ApprovalState, Call, Caller, DecisionPoint, Denial, HandoffAsk, HandoffMade, Outcome,
+    Pending, PointError, ToolView,
 };
 use bailiwick_core::{ApprovalId, DecisionId, Value};
 
@@ -36,6 +36,9 @@ impl DecisionPoint for Engine {
         ask: HandoffAsk,
     ) -> Result<Result<HandoffMade, Denial>, PointError> {
         Ok(Engine::hand_off(self, caller, ask).await?)
+    }
+    async fn amend(&self, caller: &Caller, ask: AmendAsk) -> Result<Result<Pending, Denial>, PointError> {
+        Ok(Engine::propose(self, caller, ask).await?)
     }
     async fn approval(&self, caller: &Caller, approval: &ApprovalId) -> Result<ApprovalState, PointError> {
         Ok(self.approval_state(caller, approval).await?)

@@ -1,5 +1,6 @@
 //! What people ask of the record: lists, `why`, `trace`, the inventory. All of it is read from the log.
 
+use bailiwick_core::amendment::Proposed;
 use bailiwick_core::event::{Cause, Decided, Guarantees, HandedOff, Recorded, Ruled, TaskEvent};
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::value::Digest;
@@ -61,6 +62,8 @@ pub struct Explained {
     pub decided: Option<Decided>,
     /// Or about a handoff.
     pub handed: Option<HandedOff>,
+    /// Or about an amendment that an agent asked for.
+    pub proposed: Option<Proposed>,
 }
 
 /// The five questions about one act, and the way from it to the human intent.
@@ -165,12 +168,14 @@ impl Engine {
             .into_iter()
             .next()
             .ok_or_else(|| EngineError::missing("decision", decision))?;
-        let (decided, handed) = match step.event {
-            TaskEvent::Decided(d) if d.decision == *decision => (Some(d), None),
-            TaskEvent::HandedOff(h) if h.decision == *decision => (None, Some(h)),
+        let (decided, handed, proposed) = match step.event {
+            TaskEvent::Decided(d) if d.decision == *decision => (Some(d), None, None),
+            TaskEvent::HandedOff(h) if h.decision == *decision => (None, Some(h), None),
+            TaskEvent::AmendmentProposed(p) if p.decision == *decision => (None, None, Some(p)),
             _ => return Err(EngineError::missing("decision", decision)),
         };
-        let grant = decided.as_ref().map(|d| &d.grant).or(handed.as_ref().map(|h| &h.parent)).cloned();
+        let grant = decided.as_ref().map(|d| &d.grant).or(handed.as_ref().map(|h| &h.parent));
+        let grant = grant.or(proposed.as_ref().map(|p| &p.grant)).cloned();
         self.with_task(&task, |held, _| Explained {
             task: task.clone(),
             initiator: held.opening().initiator.clone(),
@@ -180,12 +185,9 @@ impl Engine {
             at: step.time,
             decided,
             handed,
+            proposed,
         })
         .await
-    }
-
-    pub(crate) async fn decided(&self, decision: &DecisionId) -> Result<Option<Decided>, EngineError> {
-        Ok(self.why(decision).await?.decided)
     }
 
     /// From one decision back to the human intent: who initiated, which agents, what was permitted, which
@@ -196,7 +198,8 @@ impl Engine {
             .decided
             .as_ref()
             .map(|d| d.grant.clone())
-            .or_else(|| explained.handed.as_ref().map(|h| h.parent.clone()));
+            .or_else(|| explained.handed.as_ref().map(|h| h.parent.clone()))
+            .or_else(|| explained.proposed.as_ref().map(|p| p.grant.clone()));
         let grant = grant.ok_or_else(|| EngineError::missing("decision", decision))?;
         let steps = self.events(&explained.task, 0).await?;
         self.with_task(&explained.task.clone(), |task, _| traced(task, &grant, decision, explained, steps))
@@ -246,7 +249,9 @@ fn traced(
     let approval = explained
         .decided
         .as_ref()
-        .and_then(|d| d.approval.clone().or(d.asked.as_ref().map(|a| a.approval.clone())));
+        .and_then(|d| d.approval.clone().or(d.asked.as_ref().map(|a| a.approval.clone())))
+        .or_else(|| Some(explained.proposed.as_ref()?.asked.as_ref()?.approval.clone()))
+        .or_else(|| task.amended_by(explained.decided.as_ref()?.chain_step.as_ref()?).cloned());
     let approved_by = approval
         .as_ref()
         .and_then(|a| task.approval(a))
@@ -297,6 +302,10 @@ fn concerns(
                 || d.asked.as_ref().is_some_and(|a| Some(&a.approval) == approval)
                 || (lineage.contains(&&d.grant) && d.outcome == Ruled::Allow)
         }
+        TaskEvent::AmendmentProposed(p) => {
+            p.decision == *decision || p.asked.as_ref().is_some_and(|a| Some(&a.approval) == approval)
+        }
+        TaskEvent::Amended(a) => lineage.contains(&&a.grant),
         TaskEvent::Reported(_) => true,
         TaskEvent::Voted { approval: id, .. } => Some(id) == approval,
         TaskEvent::LeaseRequested { grant, .. } => lineage.contains(&grant),

@@ -1,14 +1,15 @@
-//! The tools that bailiwick itself offers to every agent: hand off, see how a question stands, see the task.
+//! The tools that bailiwick itself offers to every agent: hand off, ask for more than the task foresees, see how a
+//! question stands, see the task.
 //!
-//! They widen nothing: a handoff is decided like everything else, and the others only tell a caller about
-//! itself.
+//! They widen nothing: a handoff is decided like everything else, an amendment is people's to make, and the others only
+//! tell a caller about itself.
 
 use crate::answer::{self, Answer, int};
 use crate::door::Door;
 use crate::envelope::codes;
 use crate::gateway::Gateway;
 use crate::names;
-use bailiwick_api::{ApprovalState, Caller, DecisionPoint, HandoffAsk, HandoffMade, PointError};
+use bailiwick_api::{AmendAsk, ApprovalState, Caller, DecisionPoint, HandoffAsk, HandoffMade, PointError};
 use bailiwick_core::{AgentId, ApprovalId, ToolId, Value};
 
 const HAND_OFF: &str = r#"{
@@ -20,6 +21,19 @@ const HAND_OFF: &str = r#"{
   "ttl_s": {"type": "integer", "minimum": 1, "description": "How long, in seconds"},
   "depth": {"type": "integer", "minimum": 0, "maximum": 8, "description": "How often it may hand on itself; 0 if left out"},
   "payload": {"type": "object", "description": "Data for the other agent"}}},
+ "annotations": {"readOnlyHint": false, "destructiveHint": false, "openWorldHint": false}}"#;
+
+const AMEND: &str = r#"{
+ "name": "bailiwick__amend", "title": "Ask for more than the task foresees",
+ "description": "Asks a person to let you make calls that this task does not foresee. Nothing is allowed by asking. A person sees exactly what would become possible; once they agree, make the calls as proposed, once each. Asking is counted, and the intent of the task never changes.",
+ "inputSchema": {"type": "object", "additionalProperties": false, "required": ["steps"], "properties": {
+  "steps": {"type": "array", "minItems": 1, "maxItems": 8, "items": {"type": "object", "required": ["id", "tool"], "properties": {
+   "id": {"type": "string", "description": "A new name for the step"},
+   "tool": {"type": "string", "description": "The tool as system.action"},
+   "args": {"type": "object", "description": "For each argument {\"exact\": VALUE}, or \"any\" for text. Whatever says where the effect lands must be exact"},
+   "max": {"type": "integer", "minimum": 1, "maximum": 16, "description": "How often; once if left out"},
+   "after": {"type": "array", "items": {"type": "string"}}}}},
+  "reason": {"type": "string", "description": "Why you need it, for the person"}}},
  "annotations": {"readOnlyHint": false, "destructiveHint": false, "openWorldHint": false}}"#;
 
 const RESUME: &str = r#"{
@@ -40,7 +54,7 @@ const TTL_SECS_MAX: i64 = 30 * 24 * 3600;
 
 /// The definitions, by name on the wire.
 pub(crate) fn definitions() -> impl Iterator<Item = (String, Value)> {
-    [HAND_OFF, RESUME, TASK].into_iter().filter_map(|text| {
+    [HAND_OFF, AMEND, RESUME, TASK].into_iter().filter_map(|text| {
         let definition = Value::parse(text.as_bytes()).ok()?;
         let name = definition.get("name")?.as_text()?.to_owned();
         Some((name, definition))
@@ -56,6 +70,7 @@ pub(crate) async fn call<P: DecisionPoint, D: Door>(
 ) -> Answer {
     let result = match tool.action() {
         "hand_off" => hand_off(gateway, caller, &args).await,
+        "amend" => amend(gateway, caller, &args).await,
         "resume" => resume(gateway, caller, &args).await,
         "task" => task(gateway, caller, &args).await,
         _ => return Answer::error(codes::INVALID_PARAMS, "no tool has this name"),
@@ -132,6 +147,37 @@ fn handed_off(made: HandoffMade) -> Value {
         ("delivered", made.delivered),
         ("stripped", Value::List(made.stripped.into_iter().map(Value::from).collect())),
     ])
+}
+
+async fn amend<P: DecisionPoint, D: Door>(
+    gateway: &Gateway<P, D>,
+    caller: &Caller,
+    args: &Value,
+) -> Result<Value, Trouble> {
+    let ask = read_amendment(args)?;
+    Ok(match gateway.point.amend(caller, ask).await? {
+        Ok(pending) => answer::own(
+            Value::from([
+                ("approval", Value::from(pending.approval.as_str())),
+                ("decision", Value::from(pending.decision.as_str())),
+                ("state", Value::from("waiting")),
+                ("until_ms", int(pending.until.0)),
+                ("next", Value::from(pending.text)),
+            ]),
+            false,
+        ),
+        Err(denial) => answer::denied(&denial),
+    })
+}
+
+fn read_amendment(args: &Value) -> Result<AmendAsk, Trouble> {
+    only(args, &["steps", "reason"])?;
+    let steps = args.get("steps").and_then(Value::as_list).ok_or(Trouble::Args("`steps` must be a list"))?;
+    let says = match args.get("reason") {
+        None => None,
+        Some(reason) => Some(reason.as_text().ok_or(Trouble::Args("`reason` must be text"))?.to_owned()),
+    };
+    Ok(AmendAsk { steps: steps.to_vec(), says })
 }
 
 async fn resume<P: DecisionPoint, D: Door>(
@@ -234,12 +280,25 @@ mod tests {
     #[test]
     fn every_built_in_definition_can_be_read_and_named() {
         let names: Vec<String> = definitions().map(|(name, _)| name).collect();
-        assert_eq!(names, ["bailiwick__hand_off", "bailiwick__resume", "bailiwick__task"]);
+        assert_eq!(
+            names,
+            ["bailiwick__hand_off", "bailiwick__amend", "bailiwick__resume", "bailiwick__task"]
+        );
         for name in names {
             assert_eq!(
                 names::tool_of(&name, None).map(|t| t.system().to_owned()).as_deref(),
                 Some("bailiwick")
             );
+        }
+    }
+
+    #[test]
+    fn an_amendment_is_read_strictly() {
+        let read = |json: &str| read_amendment(&Value::parse(json.as_bytes()).unwrap()).ok();
+        let good = read(r#"{"steps":[{"id":"a","tool":"x.y"}],"reason":"because"}"#).unwrap();
+        assert_eq!((good.steps.len(), good.says.as_deref()), (1, Some("because")));
+        for bad in ["{}", r#"{"steps":{}}"#, r#"{"steps":[],"reason":7}"#, r#"{"steps":[],"approve":true}"#] {
+            assert!(read(bad).is_none(), "{bad}");
         }
     }
 

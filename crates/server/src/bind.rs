@@ -129,6 +129,7 @@ fn handler(name: &str) -> Option<Handler> {
         "own_tools" => agent!(decisions::own_tools),
         "own_approval" => agent!(approvals::own),
         "hand_off" => agent!(decisions::hand_off),
+        "amend" => agent!(decisions::amend),
         "token" => anyone!(oauth::token),
         "introspect" => person!(oauth::introspect),
         "metadata" => anyone!(oauth::metadata),

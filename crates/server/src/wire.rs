@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bailiwick_api::wire::*;
-use bailiwick_api::{Answer, ApprovalState, Denial};
+use bailiwick_api::{Answer, ApprovalState, Denial, Pending};
 use bailiwick_core::agent::{Agent, Person};
+use bailiwick_core::amendment::{Addition, Proposal, Proposed, shown as shown_steps};
 use bailiwick_core::approval::{Approval, State};
 use bailiwick_core::decision::may_vote;
 use bailiwick_core::event::{Cause, Decided, HandedOff, Ruled, Why};
@@ -15,7 +16,7 @@ use bailiwick_core::registry::{Halt, Registry, Scope, Suspension};
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::tool::{Effect, Standing, Tool};
 use bailiwick_core::{TaskId, Time, ToolId, Value};
-use bailiwick_engine::{Engine, Explained, Halted, HandoffCall, Trace, TraceStep, Waiting};
+use bailiwick_engine::{AmendCall, Engine, Explained, Halted, HandoffCall, Trace, TraceStep, Waiting};
 use serde::Serialize;
 
 use crate::refusal::Refusal;
@@ -157,6 +158,7 @@ pub(crate) fn detail(
         inputs: opening.inputs.clone(),
         types: opening.types.clone(),
         chain: opening.chain.as_ref().map(value).transpose()?,
+        amended: amended(task)?,
         progress: task.progress().iter().map(|(step, n)| (step.to_string(), *n)).collect(),
         limits: value(&opening.limits)?,
         grants,
@@ -173,6 +175,14 @@ pub(crate) fn detail(
             .collect(),
         leases: task.leases().map(lease).collect(),
     })
+}
+
+fn amended(task: &Task) -> Result<Vec<AmendedStep>, Refusal> {
+    let steps = task.chain().into_iter().flat_map(|chain| &chain.steps);
+    let brought = steps.filter_map(|step| Some((step, task.amended_by(&step.id)?)));
+    brought
+        .map(|(step, approval)| Ok(AmendedStep { approval: approval.clone(), step: value(step)? }))
+        .collect()
 }
 
 fn grant(task: &Task, grant: &Grant, now: Time) -> GrantView {
@@ -237,6 +247,7 @@ pub(crate) fn approval(task: &TaskId, approval: &Approval, now: Time) -> Approva
         approval: approval.id.clone(),
         task: task.clone(),
         agent: approval.agent.clone(),
+        about: if approval.amends.is_some() { "amendment" } else { "call" }.to_owned(),
         tool: approval.tool.clone(),
         state: approval_word(approval, now).to_owned(),
         yes: approval.yes.iter().cloned().collect(),
@@ -264,6 +275,7 @@ pub(crate) fn card(registry: &Registry, waiting: &Waiting, looker: &Person, now:
         expiry: CardExpiry { until: approval.until, then: "denied".to_owned() },
         args: approval.shown.clone(),
         narrowed: approval.narrowed.clone(),
+        adds: approval.amends.iter().flat_map(|p| &p.adds).map(|add| added(&approval.agent, add)).collect(),
         touches: CardTouches {
             tool: approval.tool.clone(),
             effect: waiting.effect.map(|(effect, _)| effect.as_str().to_owned()),
@@ -283,6 +295,21 @@ pub(crate) fn card(registry: &Registry, waiting: &Waiting, looker: &Person, now:
     }
 }
 
+fn added(agent: &bailiwick_core::AgentId, add: &Addition) -> CardAddition {
+    CardAddition {
+        step: add.step.to_string(),
+        agent: agent.clone(),
+        tool: add.tool.clone(),
+        effect: add.effect.as_str().to_owned(),
+        reversible: add.reversible,
+        args: Value::from_serialize(&add.args).unwrap_or(Value::Null),
+        times: add.times,
+        until_now: add.until_now.clone(),
+        grant_grows: add.gains.is_some(),
+        unexplained: add.unexplained.iter().cloned().collect(),
+    }
+}
+
 fn says(words: Option<&String>) -> Option<UntrustedWords> {
     let text = words.filter(|w| !w.is_empty())?;
     Some(UntrustedWords { warning: UNTRUSTED_WARNING.to_owned(), text: text.clone() })
@@ -290,6 +317,10 @@ fn says(words: Option<&String>) -> Option<UntrustedWords> {
 
 /// "Delete by vm.remove: name db-1, force true".
 fn title(waiting: &Waiting) -> String {
+    if let Some(proposal) = &waiting.approval.amends {
+        let tools: Vec<String> = proposal.adds.iter().map(|add| add.tool.to_string()).collect();
+        return format!("Amend the task: {} may also call {}", waiting.approval.agent, tools.join(", "));
+    }
     let verb = match waiting.effect {
         Some((Effect::Read, _)) => "Read",
         Some((Effect::Create, _)) => "Create",
@@ -314,6 +345,9 @@ fn shown((name, value): (&String, &Value)) -> String {
 
 fn risks(waiting: &Waiting) -> Vec<String> {
     let mut risks = Vec::new();
+    if let Some(proposal) = &waiting.approval.amends {
+        return amending(waiting, proposal);
+    }
     match waiting.effect {
         Some((_, false)) => risks.push("it cannot be undone".to_owned()),
         None => risks.push("nobody has classified this tool".to_owned()),
@@ -335,6 +369,31 @@ fn risks(waiting: &Waiting) -> Vec<String> {
             .iter()
             .map(|arg| format!("nobody vouches for `{arg}`: it may come from what was read")),
     );
+    risks
+}
+
+/// What makes an amendment risky: each thing that becomes possible and is not mild.
+fn amending(waiting: &Waiting, proposal: &Proposal) -> Vec<String> {
+    let mut risks = vec!["the agent asks for more than the person who opened the task declared".to_owned()];
+    for add in &proposal.adds {
+        let what = match add.effect {
+            Effect::Read => None,
+            Effect::Create | Effect::Update if add.reversible => None,
+            Effect::Delete => Some("destroys something"),
+            Effect::Egress => Some("sends something out"),
+            Effect::Admin => Some("changes who may do what"),
+            Effect::Create | Effect::Update => Some("cannot be undone"),
+        };
+        risks.extend(what.map(|what| format!("{} {what}", add.tool)));
+        if add.gains.is_some() {
+            risks.push(format!("{} was not granted {} and would be", waiting.approval.agent, add.tool));
+        }
+        let unknown = add.unexplained.iter();
+        risks.extend(unknown.map(|arg| {
+            format!("nobody vouches for `{arg}` of {}: it may come from what was read", add.tool)
+        }));
+    }
+    risks.extend(waiting.guarantees.warning().map(str::to_owned));
     risks
 }
 
@@ -363,13 +422,24 @@ pub(crate) fn answer(answer: Answer) -> CallAnswer {
             args: allow.args,
             until: allow.until,
         }),
-        Answer::Ask(pending) => CallAnswer::Ask(AskBody {
-            decision: pending.decision,
-            approval: pending.approval,
-            until: pending.until,
-            text: pending.text,
-        }),
+        Answer::Ask(pending) => CallAnswer::Ask(waits(pending)),
         Answer::Deny(refused) => CallAnswer::Deny(denial(refused)),
+    }
+}
+
+fn waits(pending: Pending) -> AskBody {
+    AskBody {
+        decision: pending.decision,
+        approval: pending.approval,
+        until: pending.until,
+        text: pending.text,
+    }
+}
+
+pub(crate) fn amendment(asked: AmendCall) -> AmendAnswer {
+    match asked {
+        Ok(pending) => AmendAnswer::Ask(waits(pending)),
+        Err(refused) => AmendAnswer::Deny(denial(refused)),
     }
 }
 
@@ -402,10 +472,11 @@ pub(crate) fn handoff(handed: HandoffCall) -> HandoffAnswer {
 }
 
 pub(crate) fn decision(explained: &Explained) -> Result<DecisionView, Refusal> {
-    match (&explained.decided, &explained.handed) {
-        (Some(decided), _) => call(explained, decided),
-        (None, Some(handed)) => Ok(handing(explained, handed)),
-        (None, None) => Err(Refusal::new(404, "not_found", "there is no such decision", "")),
+    match (&explained.decided, &explained.handed, &explained.proposed) {
+        (Some(decided), ..) => call(explained, decided),
+        (None, Some(handed), _) => Ok(handing(explained, handed)),
+        (None, None, Some(proposed)) => Ok(proposing(explained, proposed)),
+        (None, None, None) => Err(Refusal::new(404, "not_found", "there is no such decision", "")),
     }
 }
 
@@ -440,6 +511,28 @@ fn handing(explained: &Explained, handed: &HandedOff) -> DecisionView {
         policy: handed.policy,
         epoch: handed.epoch,
         ..ruled(explained, &handed.decision, handed.outcome, &handed.why, &handed.from, &handed.parent)
+    }
+}
+
+fn proposing(explained: &Explained, proposed: &Proposed) -> DecisionView {
+    DecisionView {
+        about: "amendment".to_owned(),
+        instance: Some(proposed.instance.clone()),
+        tool: proposed.adds.first().map(|add| add.tool.clone()),
+        args: Value::from([("steps", shown_steps(&proposed.steps))]),
+        unexplained: proposed.adds.iter().flat_map(|add| add.unexplained.iter().cloned()).collect(),
+        approval: proposed.approval.clone().or(proposed.asked.as_ref().map(|a| a.approval.clone())),
+        policy: proposed.policy,
+        epoch: proposed.epoch,
+        agent_says: says(proposed.says.as_ref()),
+        ..ruled(
+            explained,
+            &proposed.decision,
+            proposed.outcome,
+            &proposed.why,
+            &proposed.agent,
+            &proposed.grant,
+        )
     }
 }
 

@@ -18,7 +18,9 @@ pub struct ApprovalSummary {
     /// The agent that asks.
     #[schema(value_type = String)]
     pub agent: AgentId,
-    /// The tool.
+    /// What is asked about: `call`, or `amendment` of the chain.
+    pub about: String,
+    /// The tool; of an amendment, the first it would add.
     #[schema(value_type = String)]
     pub tool: ToolId,
     /// `waiting`, `approved`, `denied`, `used` or `expired`.
@@ -62,6 +64,9 @@ pub struct ApprovalCard {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub narrowed: Option<Value>,
+    /// 6. For an amendment: what becomes possible that is not, step by step. Empty for a call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adds: Vec<CardAddition>,
     /// 7. What it touches.
     pub touches: CardTouches,
     /// 8. Why you are asked, and who else is.
@@ -75,6 +80,35 @@ pub struct ApprovalCard {
     /// 9. The agent's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_says: Option<UntrustedWords>,
+}
+
+/// What one step of an amendment would make possible that is not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CardAddition {
+    /// The step.
+    pub step: String,
+    /// The agent that could take it.
+    #[schema(value_type = String)]
+    pub agent: AgentId,
+    /// The tool.
+    #[schema(value_type = String)]
+    pub tool: ToolId,
+    /// `read`, `create`, `update`, `delete`, `egress` or `admin`.
+    pub effect: String,
+    /// Whether it can be undone.
+    pub reversible: bool,
+    /// What its arguments may be.
+    #[schema(value_type = Object)]
+    pub args: Value,
+    /// How often.
+    pub times: u32,
+    /// Why it is refused until now.
+    pub until_now: String,
+    /// Whether the agent's grant grows too; otherwise it held the right and the chain left it no use.
+    pub grant_grows: bool,
+    /// Arguments whose value nobody in the task vouches for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unexplained: Vec<String>,
 }
 
 /// The task a question belongs to.

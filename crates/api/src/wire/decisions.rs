@@ -190,13 +190,36 @@ pub struct HandoffMadeBody {
     pub stripped: Vec<String>,
 }
 
+/// An addition to the chain that an agent asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AmendBody {
+    /// The calls it wants to make, each as in a chain: `id`, `tool`, `args` with a constraint each, and if wanted
+    /// `after`, `min` and `max`. Who takes them is the caller.
+    #[schema(value_type = Vec<Object>)]
+    pub steps: Vec<Value>,
+    /// What the agent says it needs them for. Untrusted words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+}
+
+/// What came of asking for an amendment. It is never made by asking.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", tag = "effect")]
+pub enum AmendAnswer {
+    /// People are asked.
+    Ask(AskBody),
+    /// It was refused.
+    Deny(DenialBody),
+}
+
 /// A decision explained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionView {
     /// The decision.
     #[schema(value_type = String)]
     pub decision: DecisionId,
-    /// `call` or `handoff`.
+    /// `call`, `handoff` or `amendment`.
     pub about: String,
     /// `allow`, `ask` or `deny`.
     pub effect: String,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bailiwick_core::capability::{Capability, Spent};
 use bailiwick_core::input::InputTypes;
 use bailiwick_core::label::Label;
-use bailiwick_core::{AgentId, DecisionId, Digest, GrantId, PrincipalId, TaskId, Time, ToolId, Value};
+use bailiwick_core::{
+    AgentId, ApprovalId, DecisionId, Digest, GrantId, PrincipalId, TaskId, Time, ToolId, Value,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -169,6 +171,9 @@ pub struct TaskDetail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub chain: Option<Value>,
+    /// Steps that people added to it since, each with the amendment it came with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amended: Vec<AmendedStep>,
     /// How often each step has been taken.
     pub progress: BTreeMap<String, u32>,
     /// Limits.
@@ -182,6 +187,17 @@ pub struct TaskDetail {
     pub open_calls: Vec<OpenCallView>,
     /// Credentials in target systems.
     pub leases: Vec<LeaseView>,
+}
+
+/// A step that an amendment brought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AmendedStep {
+    /// The question that people said yes to.
+    #[schema(value_type = String)]
+    pub approval: ApprovalId,
+    /// The step.
+    #[schema(value_type = Object)]
+    pub step: Value,
 }
 
 /// One agent's authority inside a task.

@@ -1,10 +1,10 @@
-//! `connect`, `call` and `handoff`: what is done as an agent, with the agent's key and never a person's.
+//! `connect`, `call`, `handoff` and `amend`: what is done as an agent, with the agent's key and never a person's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_api::wire::{HandoffAnswer, HandoffBody};
+use bailiwick_api::wire::{AmendAnswer, AmendBody, HandoffAnswer, HandoffBody};
 use bailiwick_core::value::Value;
 use bailiwick_core::{AgentId, ApprovalId, GrantId, SystemId, TaskId, ToolId};
 use bailiwick_gateway::ConnectConfig;
@@ -191,4 +191,38 @@ pub(crate) async fn handoff(ctx: &Ctx, handoff: Handoff) -> Done {
         HandoffAnswer::Deny(_) => String::new(),
     });
     Ok(())
+}
+
+/// Asks people for an addition to the chain of an agent's task.
+#[derive(Debug, Args)]
+pub(crate) struct Amend {
+    #[command(flatten)]
+    identity: Identity,
+    /// A call it wants to make, as JSON: `{"id": "tell", "tool": "mail.send", "args": {"to": {"exact": "ann@example.org"}}}`
+    #[arg(value_name = "STEP", required = true)]
+    steps: Vec<String>,
+    /// What the agent says it needs it for
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Ends with 4 when people are asked, with 3 when it was refused; never with 0, because asking amends nothing.
+pub(crate) async fn amend(ctx: &Ctx, amend: Amend) -> Done {
+    let read = |text: &String| {
+        Value::parse(text.as_bytes())
+            .map_err(|e| Failure::usage(e.to_string(), "Write each step as a JSON object."))
+    };
+    let body =
+        AmendBody { steps: amend.steps.iter().map(read).collect::<Result<_, _>>()?, says: amend.reason };
+    let holder = amend.identity.holder(ctx)?;
+    match ctx.out.wait("deciding", holder.post("/v1/amendments", &body)).await? {
+        AmendAnswer::Deny(denial) => {
+            let next = format!("{}  bailiwick why {}", denial.remedy, denial.decision);
+            Err(Failure::new(Exit::Denied, &denial.code, denial.reason, next))
+        }
+        AmendAnswer::Ask(asked) => {
+            let next = format!("bailiwick approve {}", asked.approval);
+            Err(Failure::new(Exit::Pending, "amendment.needed", asked.text, next))
+        }
+    }
 }

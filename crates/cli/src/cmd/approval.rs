@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use bailiwick_api::client::People;
-use bailiwick_api::wire::{ApprovalCard, ApprovalSummary, VoteBody, VoteKind};
+use bailiwick_api::wire::{ApprovalCard, ApprovalSummary, CardAddition, VoteBody, VoteKind};
 use bailiwick_core::ApprovalId;
 use bailiwick_core::value::Value;
 use clap::{Args, Subcommand};
@@ -112,6 +112,9 @@ async fn answer(ctx: &Ctx, people: &People, approval: &ApprovalId, vote: VoteBod
     let settled = people.vote(approval, &vote).await?;
     ctx.out.show(&settled, |_| match (kind, settled.state.as_str()) {
         (VoteKind::Deny, _) => format!("denied {approval}; the agent is told why"),
+        (_, "used") if settled.about == "amendment" => {
+            "amended: the agent may take exactly these steps. Everything else is as it was.".to_owned()
+        }
         (_, "waiting") => format!("noted; {} of {} people have said yes", settled.yes.len(), settled.quorum),
         _ => format!(
             "approved once, for exactly these arguments, until {}. Not transferable to another agent.",
@@ -126,7 +129,7 @@ fn listed(waiting: &[ApprovalSummary], paint: Paint) -> String {
         let left = span(a.until.since(a.asked));
         vec![
             a.approval.to_string(),
-            a.tool.to_string(),
+            if a.about == "amendment" { format!("amendment: {}", a.tool) } else { a.tool.to_string() },
             a.agent.to_string(),
             a.task.to_string(),
             format!("{}/{}", a.yes.len(), a.quorum),
@@ -134,7 +137,7 @@ fn listed(waiting: &[ApprovalSummary], paint: Paint) -> String {
             left,
         ]
     });
-    table(paint, &["question", "tool", "agent", "task", "yes", "asked", "lives"], rows.collect())
+    table(paint, &["question", "about", "agent", "task", "yes", "asked", "lives"], rows.collect())
 }
 
 /// The card, in the order in which a person should read it.
@@ -149,8 +152,14 @@ fn shown(card: &ApprovalCard, paint: Paint) -> String {
     let planned = if card.task.planned { "in the plan" } else { "not in the plan" };
     lines.push(format!("  task     {} “{}”, {planned}", card.task.id, plain(&card.task.intent, 160)));
     lines.push(format!("  expires  {}, then {}", moment(card.expiry.until), card.expiry.then));
-    lines.push(format!("  args     {}", plain(&card.args.canonical(), 2000)));
+    if card.adds.is_empty() {
+        lines.push(format!("  args     {}", plain(&card.args.canonical(), 2000)));
+    }
+    for add in &card.adds {
+        lines.extend(addition(add, paint));
+    }
     lines.extend(card.narrowed.iter().map(|n| format!("  narrowed {}", plain(&n.canonical(), 2000))));
+    lines.extend(card.task.weaker.iter().map(|w| paint.yellow(&format!("  declared {}", plain(w, 160)))));
     let undo = if card.touches.reversible { "can be undone" } else { "cannot be undone" };
     lines.push(format!(
         "  touches  {} ({}), {undo}",
@@ -169,6 +178,21 @@ fn shown(card: &ApprovalCard, paint: Paint) -> String {
         lines.push(paint.dim(&format!("  {}: “{}”", words.warning, plain(&words.text, 300))));
     }
     lines.join("\n")
+}
+
+/// One line of an authority diff: what becomes possible, and why it is not until now.
+fn addition(add: &CardAddition, paint: Paint) -> Vec<String> {
+    let times = if add.times == 1 { "once".to_owned() } else { format!("up to {} times", add.times) };
+    let undo = if add.reversible { "can be undone" } else { "cannot be undone" };
+    let grows = if add.grant_grows { ", and its grant grows by it" } else { "" };
+    vec![
+        paint.green(&format!(
+            "  +        {} may call {} {times} ({}, {undo}{grows})",
+            add.agent, add.tool, add.effect
+        )),
+        format!("           with {}", plain(&add.args.canonical(), 2000)),
+        format!("           until now: {}", plain(&add.until_now, 160)),
+    ]
 }
 
 /// Shows each question once. On a terminal it can be answered at once.

@@ -60,6 +60,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Done {
         Command::Call(call) => agency::call(ctx, call).await,
         Command::Run(run) => run::run(ctx, run).await,
         Command::Handoff(handoff) => agency::handoff(ctx, handoff).await,
+        Command::Amend(amend) => agency::amend(ctx, amend).await,
         Command::Approvals(approvals) => approval::approvals(ctx, approvals).await,
         Command::Approve(approve) => approval::approve(ctx, approve).await,
         Command::Narrow(narrow) => approval::narrow(ctx, narrow).await,

@@ -221,6 +221,10 @@ fn shown(detail: &TaskDetail, paint: Paint) -> String {
     lines.extend(s.reason.iter().map(|r| format!("because   {}", plain(r, 200))));
     lines.extend(s.template.iter().map(|t| format!("template  {}", plain(t, 80))));
     lines.extend(s.weaker.iter().map(|weaker| paint.yellow(weaker)));
+    for amended in &detail.amended {
+        let step = amended.step.canonical();
+        lines.push(format!("amended   {}   {}", plain(&step, 160), paint.dim(amended.approval.as_str())));
+    }
     if !detail.progress.is_empty() {
         let steps: Vec<String> = detail.progress.iter().map(|(step, n)| format!("{step} {n}×")).collect();
         lines.push(format!("taken     {}", steps.join(", ")));
@@ -229,8 +233,9 @@ fn shown(detail: &TaskDetail, paint: Paint) -> String {
         lines.extend(grant_lines(grant, paint));
     }
     for approval in &detail.approvals {
+        let about = if approval.about == "amendment" { "an amendment with " } else { "" };
         lines.push(format!(
-            "question  {}   {} for {}   {}",
+            "question  {}   {about}{} for {}   {}",
             approval.approval, approval.tool, approval.agent, approval.state
         ));
     }
@@ -312,6 +317,17 @@ pub(crate) fn event_line(event: &EventView, paint: Paint) -> String {
                 paint.effect(&text("outcome")),
                 paint.dim(&text("decision"))
             )
+        }
+        "amendment_proposed" => format!(
+            "{:<14} asks to amend the chain   {}   {}   {}",
+            text("agent"),
+            paint.effect(&text("outcome")),
+            plain(&why("reason"), 100),
+            paint.dim(&text("decision"))
+        ),
+        "amended" => {
+            let steps = event.event.get("steps").map(Value::canonical).unwrap_or_default();
+            format!("{:<14} chain amended ({}): {}", "", text("approval"), plain(&steps, 120))
         }
         "opened" => format!("{:<14} opened: {}", text("initiator"), plain(&text("intent"), 100)),
         "reported" => format!("{:<14} {}   {}", "", text("went"), paint.dim(&text("decision"))),

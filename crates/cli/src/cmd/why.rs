@@ -64,6 +64,9 @@ async fn meant(ctx: &Ctx, text: &str) -> Result<DecisionId, Failure> {
 /// What was decided, by which rule, and what would help.
 fn explained(view: &DecisionView, paint: Paint) -> String {
     let act = match (&view.tool, &view.to) {
+        _ if view.about == "amendment" => {
+            format!("amend the chain by {}", plain(&view.args.canonical(), 120))
+        }
         (Some(tool), _) => format!("{tool} {}", plain(&view.args.canonical(), 120)),
         (None, Some(to)) => format!("handoff to {to}"),
         _ => String::new(),
@@ -115,6 +118,7 @@ fn explained(view: &DecisionView, paint: Paint) -> String {
 pub(crate) fn five_answers(trace: &TraceView, paint: Paint) -> String {
     let agents: Vec<&str> = trace.agents.iter().map(AgentId::as_str).collect();
     let act = match (&trace.decision.tool, &trace.decision.to) {
+        _ if trace.decision.about == "amendment" => "asked to amend the chain".to_owned(),
         (Some(tool), _) => format!("{tool} {}", plain(&trace.decision.args.canonical(), 80)),
         (None, Some(to)) => format!("handoff to {to}"),
         _ => String::new(),

@@ -1,5 +1,6 @@
 //! The judgement, told as stories: what a person may rely on, and what whoever has taken an agent tries.
 
+mod amendment;
 mod approval;
 mod chain;
 mod control;

@@ -681,3 +681,77 @@ async fn what_was_not_declared_is_said_wherever_it_matters() {
     let refused = denied(world.call(&support, "cloud.delete", r#"{"name":"db-1"}"#).await);
     assert!(!refused.text.contains("weaker"), "{}", refused.text);
 }
+
+// proves: T3, A2
+#[tokio::test]
+async fn a_chain_is_amended_by_people_and_never_by_the_agent_that_asks() {
+    let world = with_policy().await;
+    let opened = world.engine.open_task(typed(r#"{"ticket":4711}"#)).await.unwrap();
+    let support = world.caller(&opened.task, &opened.grant, "support");
+    let other = r#"{"id":4712,"text":"see 4711"}"#;
+    assert_eq!(denied(world.call(&support, "tickets.comment", other).await).code, "chain.argument");
+
+    let ask = |json_step: &str| bailiwick_api::AmendAsk {
+        steps: vec![json(json_step)],
+        says: Some("the tickets belong together".to_owned()),
+    };
+    let step = r#"{"id":"other","tool":"tickets.comment","args":{"id":{"exact":4712},"text":"any"}}"#;
+    for (bad, code) in [
+        (r#"{"id":"x","tool":"tickets.comment","agent":"remediator"}"#, "amendment.steps"),
+        (r#"{"id":"x","tool":"tickets.comment","sudo":true}"#, "amendment.steps"),
+    ] {
+        assert_eq!(world.engine.propose(&support, ask(bad)).await.unwrap_err().code, code);
+    }
+    let above = ask(r#"{"id":"x","tool":"cloud.delete","args":{"name":{"exact":"db-1"}}}"#);
+    assert_eq!(world.engine.propose(&support, above).await.unwrap().unwrap_err().code, "amendment.ceiling");
+    let waits = world.engine.propose(&support, ask(step)).await.unwrap().unwrap();
+    let again = world.engine.propose(&support, ask(step)).await.unwrap().unwrap();
+    assert_eq!(waits.approval, again.approval, "the same proposal is the same question");
+
+    let card = world.engine.question_of(&waits.approval).await.unwrap();
+    assert!(!card.planned && card.unexplained == ["id"]);
+    assert_eq!(card.says.as_deref(), Some("the tickets belong together"));
+    assert_eq!(world.engine.waiting().await.unwrap().len(), 1);
+    let narrower = VoteAsk::Narrow(json("{}"));
+    let refused = world.engine.vote(&person("omar"), &waits.approval, narrower).await.unwrap_err();
+    assert_eq!(refused.code, "approval.not_narrower");
+    assert_eq!(denied(world.call(&support, "tickets.comment", other).await).code, "chain.argument");
+
+    world.engine.vote(&person("omar"), &waits.approval, VoteAsk::Approve).await.unwrap();
+    assert!(world.engine.waiting().await.unwrap().is_empty());
+    let state = world.engine.approval_state(&support, &waits.approval).await.unwrap();
+    assert!(matches!(state, ApprovalState::Approved { .. }));
+    let twice = world.engine.vote(&person("olga"), &waits.approval, VoteAsk::Approve).await.unwrap_err();
+    assert_eq!(twice.code, "approval.settled");
+    let done = allowed(world.call(&support, "tickets.comment", other).await);
+    assert_eq!(denied(world.call(&support, "tickets.comment", other).await).step, 6, "once");
+
+    let trace = world.engine.trace(&done).await.unwrap();
+    assert_eq!(trace.approved_by, [person("omar")], "whoever amended the chain answers for the act");
+    let kinds: Vec<&str> = trace.steps.iter().map(|s| s.event.name()).collect();
+    assert!(kinds.contains(&"amendment_proposed") && kinds.contains(&"amended"), "{kinds:?}");
+    assert_eq!(world.engine.why(&waits.decision).await.unwrap().proposed.unwrap().steps.len(), 1);
+}
+
+// proves: T3, A2
+#[tokio::test]
+async fn a_yes_that_comes_too_late_amends_nothing_and_says_so() {
+    let world = with_policy().await;
+    let opened = world.engine.open_task(typed(r#"{"ticket":4711}"#)).await.unwrap();
+    let support = world.caller(&opened.task, &opened.grant, "support");
+    let step = r#"{"id":"other","tool":"tickets.comment","args":{"id":{"exact":4712},"text":"any"}}"#;
+    let ask = bailiwick_api::AmendAsk { steps: vec![json(step)], says: None };
+    let waits = world.engine.propose(&support, ask.clone()).await.unwrap().unwrap();
+    world
+        .engine
+        .set_policy(&person("root"), &[("p.cedar".to_owned(), PROD_ASKS.replace("prod-asks", "p"))])
+        .await
+        .unwrap();
+    let late = world.engine.vote(&person("omar"), &waits.approval, VoteAsk::Approve).await.unwrap_err();
+    assert_eq!(late.code, "approval.settled");
+    world.engine.end_task("dana", &opened.task, Cause::Completed, "done").await.unwrap();
+    let over = world.engine.vote(&person("omar"), &waits.approval, VoteAsk::Approve).await.unwrap_err();
+    assert_eq!(over.code, "approval.settled");
+    let refused = world.engine.propose(&support, ask).await.unwrap().unwrap_err();
+    assert_eq!((refused.step, refused.code.as_str()), (3, "task.ended"));
+}

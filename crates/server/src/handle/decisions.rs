@@ -1,8 +1,8 @@
 //! Decisions: asked by agents, explained to people.
 
 use axum::http::StatusCode;
-use bailiwick_api::wire::{CallAsk, HandoffBody, OutcomeBody, OutcomeKind, ToolOffer};
-use bailiwick_api::{Answer, Call, Caller, HandoffAsk, Outcome, OutcomeStatus};
+use bailiwick_api::wire::{AmendBody, CallAsk, HandoffBody, OutcomeBody, OutcomeKind, ToolOffer};
+use bailiwick_api::{AmendAsk, Answer, Call, Caller, HandoffAsk, Outcome, OutcomeStatus};
 use bailiwick_core::DecisionId;
 use bailiwick_core::agent::Person;
 use bailiwick_engine::Kind;
@@ -112,6 +112,16 @@ pub(crate) async fn hand_off(state: ServerState, caller: Caller, ask: Ask) -> Re
         _ => StatusCode::OK,
     };
     Reply::json_with(status, &wire::handoff(handed))
+}
+
+pub(crate) async fn amend(state: ServerState, caller: Caller, ask: Ask) -> Result<Reply, Refusal> {
+    let body: AmendBody = body::json(&ask.body)?;
+    let asked = state.engine.propose(&caller, AmendAsk { steps: body.steps, says: body.says }).await?;
+    let status = match &asked {
+        Err(denial) if denial.step <= CALLER_STEPS => StatusCode::FORBIDDEN,
+        _ => StatusCode::OK,
+    };
+    Reply::json_with(status, &wire::amendment(asked))
 }
 
 pub(crate) async fn why(state: ServerState, person: Person, ask: Ask) -> Result<Reply, Refusal> {
