@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use bailiwick_core::{AgentId, ApprovalId, DecisionId, TaskId, ToolId};
+use bailiwick_core::{AgentId, ApprovalId, DecisionId, Digest, TaskId, ToolId};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -190,6 +190,23 @@ impl People {
     /// Whether these policies could be made active.
     pub async fn check_policies(&self, policies: &[PolicySource]) -> Answered<PolicyCheck> {
         self.post(&["v1", "policies", "check"], policies).await
+    }
+
+    /// Every set of policies that was ever active.
+    pub async fn policy_versions(&self) -> Answered<Vec<PolicyVersionView>> {
+        self.get(&["v1", "policies", "versions"], &[]).await
+    }
+    /// The text of one of them, by its hash or the beginning of it.
+    pub async fn policy_version(&self, version: &str) -> Answered<PolicySetView> {
+        self.get(&["v1", "policies", "versions", version], &[]).await
+    }
+    /// Makes a set active again.
+    pub async fn use_policies(&self, version: Digest) -> Answered<PolicyActive> {
+        self.post(&["v1", "policies", "use"], &PolicyUse { version }).await
+    }
+    /// What recorded decisions would have been.
+    pub async fn replay(&self, ask: &ReplayAsk) -> Answered<ReplayView> {
+        self.post(&["v1", "policies", "replay"], ask).await
     }
 
     /// Opens a task.

@@ -184,6 +184,15 @@ pub(crate) fn plain(text: &str, most: usize) -> String {
     shown
 }
 
+/// So many of something, as people say it: `1 task`, `2 tasks`, `2 policies`.
+pub(crate) fn several(count: usize, one: &str) -> String {
+    match one.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
+        _ if count == 1 => format!("1 {one}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {one}s"),
+    }
+}
+
 /// A moment as people write it, in UTC.
 pub(crate) fn moment(at: bailiwick_core::Time) -> String {
     let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
@@ -210,6 +219,13 @@ mod tests {
     fn words_of_others_cannot_move_the_cursor() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}d", 80), "a[2Jb cd");
         assert_eq!(plain("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn one_is_not_several() {
+        assert_eq!((several(1, "task"), several(0, "task")), ("1 task".into(), "0 tasks".into()));
+        assert_eq!((several(2, "policy"), several(1, "policy")), ("2 policies".into(), "1 policy".into()));
+        assert_eq!(several(2, "day"), "2 days");
     }
 
     #[test]

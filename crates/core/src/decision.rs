@@ -24,7 +24,7 @@ use crate::task::{Task, TaskState};
 use crate::time::Time;
 use crate::tool::{Effect, Manifest, Role, Standing};
 use crate::value::{Digest, Value};
-use crate::verdict::{Approved, Deed, Facts, Policy, Resource, Verdict};
+use crate::verdict::{Approved, Deed, Facts, Observed, Policy, Resource, Verdict};
 
 /// One tool call to be decided. The caller has been proven; ids were made by the engine.
 #[derive(Debug, Clone)]
@@ -193,8 +193,9 @@ pub const START_WITHIN_MS: u64 = 30_000;
 /// Decides one call. Total: whatever cannot be judged is a refusal.
 pub fn decide(scene: Scene<'_>, request: &Request) -> Ruling {
     let scene = scene.in_log_time();
-    let blank = Draft::new(scene, request);
-    match judge(scene, request) {
+    let mut blank = Draft::new(scene, request);
+    let judged = judge(scene, request, &mut blank.decided.observed);
+    match judged {
         Ok(yes) => blank.allow(yes),
         Err(Halt::Deny(why)) => blank.deny(*why, None),
         Err(Halt::Deviates(why, rule)) => blank.deny(*why, Some(rule)),
@@ -235,7 +236,7 @@ pub(crate) fn why(step: u8, code: &str, rule: &str, reason: String, remedy: &str
 }
 
 /// The ten steps.
-fn judge<'a>(scene: Scene<'a>, request: &Request) -> Result<Yes<'a>, Halt> {
+fn judge<'a>(scene: Scene<'a>, request: &Request, observed: &mut Option<Observed>) -> Result<Yes<'a>, Halt> {
     let (grant, agent) =
         caller(scene, &request.grant, &request.agent, &request.instance, request.token_until)?;
     replay(scene, request.proof)?;
@@ -256,6 +257,7 @@ fn judge<'a>(scene: Scene<'a>, request: &Request) -> Result<Yes<'a>, Halt> {
         scene,
         request,
         Case { grant, agent, manifest, args, step, place, spent_up, label, origins, unexplained },
+        observed,
     )
 }
 
@@ -719,13 +721,19 @@ fn sink(manifest: &Manifest, label: &Label) -> Result<(), Halt> {
 }
 
 /// Steps 8 to 10: policy, approval, budgets.
-fn consent<'a>(scene: Scene<'a>, request: &Request, case: Case<'a, '_>) -> Result<Yes<'a>, Halt> {
+fn consent<'a>(
+    scene: Scene<'a>,
+    request: &Request,
+    case: Case<'a, '_>,
+    observed: &mut Option<Observed>,
+) -> Result<Yes<'a>, Halt> {
     let shown = shown(case.manifest, case.args);
     let pin = pin_of(scene, &request.tool);
     let presented = presented(scene, request, &case, pin);
     let usable = presented.as_ref().ok().copied().flatten();
     let approved = usable.map(|a| Approved { by: a.yes.clone(), group: a.terms.group.clone() });
     let facts = facts(scene, &case, &shown, approved);
+    *observed = scene.policy.observe(&facts);
     let verdict = not_forbidden(scene.policy.evaluate(&facts))?;
     let presented = presented?;
     if let Some(dimension) = case.spent_up {
@@ -1055,6 +1063,7 @@ impl<'a> Draft<'a> {
             label,
             origins: BTreeMap::new(),
             unexplained: BTreeSet::new(),
+            observed: None,
             policy: scene.policy.version(),
             epoch: scene.registry.version(),
             asked: None,

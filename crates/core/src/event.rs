@@ -20,6 +20,7 @@ use crate::origin::{Identifier, Origin};
 use crate::time::Time;
 use crate::tool::Effect;
 use crate::value::{Digest, Value};
+use crate::verdict::Observed;
 
 /// One event with its place in its stream, as it is written to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,6 +254,9 @@ pub struct Decided {
     /// Steering arguments that nobody vouches for.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unexplained: BTreeSet<String>,
+    /// What rules that are only observed would have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
     /// The policy version.
     pub policy: Digest,
     /// The registry version.
@@ -343,6 +347,9 @@ pub struct HandedOff {
     /// Names of fields that were not delivered.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub stripped: BTreeSet<String>,
+    /// What rules that are only observed would have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
     /// The policy version.
     pub policy: Digest,
     /// The registry version.

@@ -21,7 +21,7 @@ use crate::opening::classified;
 use crate::time::Time;
 use crate::tool::{Effect, Manifest, ToolPattern};
 use crate::value::{Digest, Value};
-use crate::verdict::{Deed, Facts, Verdict};
+use crate::verdict::{Deed, Facts, Observed, Verdict};
 
 /// A handoff to be decided. The parent has been proven; ids were made by the engine.
 #[derive(Debug, Clone)]
@@ -72,11 +72,15 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
         chain_step: None,
         delivered: Value::empty(),
         stripped: BTreeSet::new(),
+        observed: None,
         policy: scene.policy.version(),
         epoch: scene.registry.version(),
         proof: request.proof,
     };
-    match judge(scene, request) {
+    let mut observed = None;
+    let judged = judge(scene, request, &mut observed);
+    let blank = HandedOff { observed, ..blank };
+    match judged {
         Err(why) => HandedOff { why: *why, ..blank },
         Ok(made) => {
             let reason =
@@ -120,7 +124,11 @@ fn refuse<T>(step: u8, code: &str, rule: &str, reason: String, remedy: &str) -> 
     Err(alloc::boxed::Box::new(why(step, code, rule, reason, remedy)))
 }
 
-fn judge<'a>(scene: Scene<'a>, request: &HandoffRequest) -> Result<Made<'a>, Refusal> {
+fn judge<'a>(
+    scene: Scene<'a>,
+    request: &HandoffRequest,
+    observed: &mut Option<Observed>,
+) -> Result<Made<'a>, Refusal> {
     if let Some(why) = refused_at_the_door(
         scene,
         &request.grant,
@@ -158,7 +166,7 @@ fn judge<'a>(scene: Scene<'a>, request: &HandoffRequest) -> Result<Made<'a>, Ref
     }
     let step = chain_step(scene, parent, child)?;
     let (delivered, stripped) = deliver(step, &request.payload)?;
-    let rules = policy(scene, parent, child, step, &delivered, until)?;
+    let rules = policy(scene, parent, child, step, &delivered, until, observed)?;
     let grant =
         NewGrant { grant: request.fresh_grant.clone(), capabilities, until, label: parent.label.clone() };
     Ok(Made { grant, step, delivered, stripped, rules })
@@ -452,6 +460,7 @@ fn policy(
     step: Option<&Step>,
     delivered: &Value,
     until: Time,
+    observed: &mut Option<Observed>,
 ) -> Result<String, Refusal> {
     let opening = scene.task.opening();
     let Some(agent) = scene.registry.agent(&parent.agent) else {
@@ -473,6 +482,7 @@ fn policy(
         now: scene.now,
         remaining_ms: until.since(scene.now),
     };
+    *observed = scene.policy.observe(&facts);
     match scene.policy.evaluate(&facts) {
         Verdict::Permit { rules } => Ok(rules.join(", ")),
         Verdict::Forbid { rule, reason } => {

@@ -515,7 +515,7 @@ mod tests {
         declared.check("x", &Value::parse(value.as_bytes()).unwrap()).map_err(|e| e.code)
     }
 
-    // proves: T2, A18
+    // proves: T2
     #[test]
     fn each_type_admits_what_it_is_and_nothing_that_only_looks_like_it() {
         for (kind, good, bad) in [

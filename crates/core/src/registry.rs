@@ -5,6 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::vec::Vec;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,19 @@ pub struct Directory {
     /// Known payees, registered endpoints, addresses: each explains itself.
     #[serde(default)]
     pub known: BTreeSet<String>,
+}
+
+/// A set of policies that was made active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyVersion {
+    /// Its hash.
+    pub version: Digest,
+    /// Its text.
+    pub text: String,
+    /// Who made it active.
+    pub by: PrincipalId,
+    /// The version of the registry from which on it was.
+    pub epoch: u64,
 }
 
 /// What happens to the registry.
@@ -174,6 +188,7 @@ pub struct Registry {
     pending_definitions: BTreeMap<ToolId, Value>,
     directory: Directory,
     policy: Option<(Digest, String)>,
+    policies: Vec<PolicyVersion>,
     suspended: BTreeMap<Scope, Suspension>,
 }
 
@@ -200,7 +215,11 @@ impl Registry {
             RegistryEvent::ToolSeen { tool, digest, definition } => self.see(tool, *digest, definition),
             RegistryEvent::ToolClassified { manifest, pin, .. } => self.classify(manifest, *pin),
             RegistryEvent::DirectorySet { directory, .. } => self.directory = directory.clone(),
-            RegistryEvent::PolicySet { version, text, .. } => self.policy = Some((*version, text.clone())),
+            RegistryEvent::PolicySet { version, text, by } => {
+                self.policy = Some((*version, text.clone()));
+                let (version, by, epoch) = (*version, by.clone(), self.version);
+                self.policies.push(PolicyVersion { version, text: text.clone(), by, epoch });
+            }
             RegistryEvent::Suspended { target, suspension } => {
                 self.suspended.insert(target.clone(), suspension.clone());
             }
@@ -261,6 +280,11 @@ impl Registry {
     /// Version and text of the active policy set.
     pub fn policy(&self) -> Option<(Digest, &str)> {
         self.policy.as_ref().map(|(version, text)| (*version, text.as_str()))
+    }
+    /// Every set that was ever made active, in order; a set that came back stands here twice. The text of a version
+    /// never changes, because the version is its hash.
+    pub fn policy_versions(&self) -> &[PolicyVersion] {
+        &self.policies
     }
     /// The suspension of exactly this scope.
     pub fn suspension(&self, scope: &Scope) -> Option<&Suspension> {

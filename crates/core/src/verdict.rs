@@ -7,8 +7,11 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::agent::Agent;
 use crate::approval::AskTerms;
+use crate::event::Ruled;
 use crate::ids::{GroupId, PrincipalId, StepId, TaskId};
 use crate::label::Label;
 use crate::time::Time;
@@ -108,10 +111,26 @@ pub enum Verdict {
     },
 }
 
+/// What rules that are only observed would have said. It is recorded and enforces nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// The observed rules that apply.
+    pub rules: BTreeSet<String>,
+    /// How the act would have come out if they were enforced.
+    pub would: Ruled,
+    /// Why, for people.
+    pub reason: String,
+}
+
 /// A set of policies in one version. Same facts, same verdict: no clock, no chance, no I/O inside.
 pub trait Policy {
     /// Judges. Must never panic; what it cannot evaluate is a [`Verdict::Error`].
     fn evaluate(&self, facts: &Facts<'_>) -> Verdict;
+    /// What the rules of the set that are only observed would change, if they would change something.
+    fn observe(&self, _facts: &Facts<'_>) -> Option<Observed> {
+        None
+    }
     /// Hash of the set, named in every decision.
     fn version(&self) -> Digest;
 }

@@ -149,6 +149,18 @@ impl Engine {
         Ok(version)
     }
 
+    /// Makes a set active again that was active before: its text is in the log, and its version says that it is the
+    /// same. What runs is judged by it from the next decision on.
+    pub async fn use_policy(&self, by: &PrincipalId, version: &Digest) -> Result<Digest, EngineError> {
+        let found = self.look(|registry| {
+            registry.policy_versions().iter().find(|p| p.version == *version).map(|p| p.text.clone())
+        });
+        let text = found.ok_or_else(|| EngineError::missing("policy version", version.short()))?;
+        let sources: Vec<(String, String)> =
+            bailiwick_policy::unpack(&text).into_iter().map(|s| (s.name, s.text)).collect();
+        self.set_policy(by, &sources).await
+    }
+
     /// Takes note of the definitions that a system offers now. New ones wait for a human, changed ones are shut.
     pub async fn observe(&self, system: &str, definitions: Vec<Value>) -> Result<(), EngineError> {
         let system = SystemId::parse(system).map_err(|e| EngineError::invalid(e.code(), e.to_string()))?;
@@ -235,6 +247,17 @@ pub(crate) fn compile_or_deny(registry: &Registry) -> Result<SharedPolicy, Engin
             Arc::new(bailiwick_policy::Unusable::new(&sources, &errors))
         }
     })
+}
+
+/// Other policies against the same registry. The error is for people.
+pub(crate) fn compile_set(registry: &Registry, sources: &[Source]) -> Result<SharedPolicy, String> {
+    let inputs = inputs(registry).map_err(|e| e.to_string())?;
+    match bailiwick_policy::compile(sources, &inputs) {
+        Ok(set) => Ok(Arc::new(set)),
+        Err(errors) => {
+            Err(format!("the policies do not compile against the agents and tools of its time: {errors}"))
+        }
+    }
 }
 
 /// Policies that can be shared by all callers.

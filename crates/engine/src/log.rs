@@ -387,7 +387,7 @@ fn registry_stream(tenant: &TenantId) -> String {
 }
 
 /// Whether the policies must be compiled anew: their schema is made of agents and tools.
-fn touches_policy(event: &RegistryEvent) -> bool {
+pub(crate) fn touches_policy(event: &RegistryEvent) -> bool {
     matches!(
         event,
         RegistryEvent::AgentSet { .. }

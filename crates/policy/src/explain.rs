@@ -14,6 +14,8 @@ pub enum Outcome {
     Decided,
     /// It applies, but another rule decided.
     Applied,
+    /// It applies, and is only observed.
+    Observed,
     /// It applies, and the people who said yes lifted it.
     Lifted,
     /// Its conditions do not hold.
@@ -55,14 +57,16 @@ impl CompiledSet {
                 return Explanation { act, verdict, considered: Vec::new(), others };
             }
         };
-        let verdict = self.conclude(facts, &findings);
+        let verdict = self.conclude(facts, &self.enforced(&findings));
         let rules = findings.considered.iter().filter_map(|n| self.rules().get(*n));
         let mut considered: Vec<Considered<'_>> = rules
             .map(|rule| {
                 let applies = findings.permits.contains(&rule.id) || findings.forbids.contains(&rule.id);
                 let outcome = match findings.errors.get(&rule.id) {
-                    Some(error) => Outcome::Failed(error.clone()),
+                    Some(error) if !rule.observe => Outcome::Failed(error.clone()),
+                    Some(_) => Outcome::Observed,
                     None if !applies => Outcome::Passed,
+                    None if rule.observe => Outcome::Observed,
                     None if is_lifted(rule, facts) => Outcome::Lifted,
                     None if decides(rule, &verdict) => Outcome::Decided,
                     None => Outcome::Applied,
@@ -91,7 +95,8 @@ fn rank(outcome: &Outcome) -> u8 {
         Outcome::Decided => 1,
         Outcome::Lifted => 2,
         Outcome::Applied => 3,
-        Outcome::Passed => 4,
+        Outcome::Observed => 4,
+        Outcome::Passed => 5,
     }
 }
 
@@ -118,6 +123,7 @@ impl fmt::Display for Explanation<'_> {
             let what = match outcome {
                 Outcome::Decided => "decides".to_owned(),
                 Outcome::Applied => "applies".to_owned(),
+                Outcome::Observed => "applies, but is only observed: it enforces nothing".to_owned(),
                 Outcome::Lifted => "applies, lifted by approval".to_owned(),
                 Outcome::Passed => "does not apply".to_owned(),
                 Outcome::Failed(error) => format!("could not be evaluated: {error}"),

@@ -744,3 +744,41 @@ proptest! {
         }
     }
 }
+
+// proves: D2
+#[test]
+fn what_is_only_observed_is_told_and_enforces_nothing() {
+    let permit = "@id(\"all\") permit (principal, action, resource);\n";
+    let forbid = "@id(\"new\") @observe @reason(\"Too early.\") forbid (principal, action in Action::\"write\", resource);";
+    let tried = set(&format!("{permit}{forbid}"));
+    let restart = call("cloud.vm.restart", "db-1");
+    assert_eq!(verdict(&tried, &restart), "permit all");
+    let seen = tried.observe(&restart.facts()).unwrap();
+    assert_eq!((seen.would, seen.reason.as_str()), (bailiwick_core::event::Ruled::Deny, "Too early."));
+    assert_eq!(seen.rules, ["new".to_owned()].into());
+    assert_eq!(tried.observe(&call("cloud.vm.show", "db-1").facts()), None, "it does not apply");
+    assert!(tried.explain(&restart.facts()).to_string().contains("only observed"));
+
+    let enforced = set(&format!("{permit}{}", forbid.replace("@observe ", "")));
+    assert_eq!(verdict(&enforced, &restart), "deny new");
+    assert_eq!(enforced.observe(&restart.facts()), None);
+
+    // An observed permit permits nothing, an observed failure denies nothing.
+    let hope = set("@id(\"hope\") @observe permit (principal, action, resource);");
+    assert_eq!(verdict(&hope, &restart), "deny no-permit");
+    assert_eq!(hope.observe(&restart.facts()).unwrap().would, bailiwick_core::event::Ruled::Allow);
+    let broken = set(&format!(
+        "{permit}@id(\"odd\") @observe forbid (principal, action in Action::\"write\", resource is Vm)
+        when {{ context has amount && context.amount + 9223372036854775807 < 0 }};"
+    ));
+    let failing = restart.with(r#"{"amount":1}"#);
+    assert_eq!(verdict(&broken, &failing), "permit all");
+    assert_eq!(broken.observe(&failing.facts()).unwrap().would, bailiwick_core::event::Ruled::Deny);
+    assert!(
+        compile(
+            &[Source::new("p", "@id(\"a\") @observe(\"yes\") permit (principal, action, resource);")],
+            &inputs()
+        )
+        .is_err()
+    );
+}

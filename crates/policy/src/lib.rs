@@ -5,6 +5,7 @@
 //! asks, nothing permits by default. It reads no clock and no file.
 
 mod defaults;
+pub mod diff;
 mod errors;
 mod explain;
 mod index;
@@ -23,7 +24,7 @@ pub use rule::{
     ASK_TTL_MS_DEFAULT, ASK_TTL_MS_MAX, ASK_TTL_MS_MIN, Ask, QUORUM_MAX, REASON_BYTES_MAX, Rule, RuleEffect,
 };
 pub use schema::{DESTRUCTIVE, HANDOFF, SchemaInputs, WRITE, check_manifest};
-pub use set::{CompiledSet, NO_PERMIT, Unusable, compile};
+pub use set::{CompiledSet, NO_PERMIT, Unusable, compile, observed_rules};
 pub use source::{
     NESTING_MAX, OPERATORS_MAX, POLICIES_MAX, POLICY_BYTES_MAX, Source, TEXT_BYTES_MAX, pack, unpack, version,
 };

@@ -10,6 +10,7 @@
 //! | `@ask_ttl("10m")` | with `@ask` | how long the question lives: 10 s to 24 h, 10 min by default |
 //! | `@quorum("2")` | with `@ask` | how many different people must say yes: 1 to 20, 1 by default |
 //! | `@initiator_may("true")` | with `@ask` | whether the initiator counts; `false` by default |
+//! | `@observe` | all | tried out: what it would change is recorded with each decision, and it enforces nothing |
 //!
 //! A rule with `@ask` is lifted by the evaluation itself once enough people have said yes; its author writes
 //! no `unless` for that and so cannot forget it. A plain `forbid` is never lifted.
@@ -36,7 +37,8 @@ pub const REASON_BYTES_MAX: usize = 300;
 /// Rule names that decisions use for other things.
 const RESERVED_IDS: &[&str] = &["no-permit", "unexplained-value", "ask-budget", "policy"];
 
-const ANNOTATIONS: &[&str] = &["id", "reason", "class", "ask", "ask_ttl", "quorum", "initiator_may"];
+const ANNOTATIONS: &[&str] =
+    &["id", "reason", "class", "ask", "ask_ttl", "quorum", "initiator_may", "observe"];
 
 /// What a rule does where it applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,8 @@ pub struct Rule {
     pub ask: Option<Ask>,
     /// The agents it speaks to; `None`: all.
     pub class: Option<AgentClass>,
+    /// Whether it is only observed: it is evaluated and recorded, and enforces nothing.
+    pub observe: bool,
     /// The source it stands in.
     pub file: String,
     /// The line it begins on, counted from 1.
@@ -135,6 +139,7 @@ impl Reader<'_> {
             reason: self.reason()?,
             ask: self.ask(effect)?,
             class: self.class()?,
+            observe: self.observe()?,
             file,
             line,
         })
@@ -199,6 +204,18 @@ impl Reader<'_> {
             AgentClass::parse(text).map_err(|e| self.error("policy.annotation", &e.to_string(), help))
         };
         class.map(parse).transpose()
+    }
+
+    fn observe(&self) -> Result<bool, PolicyError> {
+        match self.policy.annotation("observe") {
+            None => Ok(false),
+            Some("") => Ok(true),
+            Some(_) => Err(self.error(
+                "policy.annotation",
+                "@observe takes no value",
+                "Write @observe to try a policy out, and nothing to enforce it",
+            )),
+        }
     }
 
     fn ask(&self, effect: RuleEffect) -> Result<Option<Ask>, PolicyError> {

@@ -13,14 +13,16 @@ use std::str::FromStr as _;
 
 use bailiwick_core::agent::APPROVERS;
 use bailiwick_core::approval::AskTerms;
+use bailiwick_core::event::Ruled;
 use bailiwick_core::ids::GroupId;
 use bailiwick_core::value::Digest;
-use bailiwick_core::verdict::{Facts, Policy as JudgesFacts, Verdict};
+use bailiwick_core::verdict::{Facts, Observed, Policy as JudgesFacts, Verdict};
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
     AuthorizationError, Authorizer, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
 };
 
+use crate::diff::Change;
 use crate::errors::{PolicyError, PolicyErrors, did_you_mean};
 use crate::index::{Bucket, Index};
 use crate::needs::Needs;
@@ -47,6 +49,7 @@ pub struct CompiledSet {
     version: Digest,
     warnings: Vec<PolicyError>,
     schema: String,
+    observes: bool,
 }
 
 /// What the rules that can apply say to one act.
@@ -77,6 +80,7 @@ pub fn compile(sources: &[Source], inputs: &SchemaInputs) -> Result<CompiledSet,
         index.file(position, rule.class.as_ref().map(|c| c.as_str()), policy).map_err(broken)?;
     }
     let rules: Vec<Rule> = parsed.into_iter().map(|(rule, _)| rule).collect();
+    let observes = rules.iter().any(|rule| rule.observe);
     let by_id = rules.iter().enumerate().map(|(n, rule)| (rule.id.clone(), n)).collect();
     Ok(CompiledSet {
         rules,
@@ -87,6 +91,7 @@ pub fn compile(sources: &[Source], inputs: &SchemaInputs) -> Result<CompiledSet,
         version,
         warnings,
         schema,
+        observes,
     })
 }
 
@@ -161,7 +166,28 @@ impl CompiledSet {
         Ok(findings)
     }
 
-    /// The verdict that follows from what was found.
+    /// What was found of the rules that are enforced.
+    pub(crate) fn enforced(&self, findings: &Findings) -> Findings {
+        let holds = |id: &String| self.rule(id).is_none_or(|rule| !rule.observe);
+        Findings {
+            considered: findings.considered.clone(),
+            permits: findings.permits.iter().filter(|id| holds(id)).cloned().collect(),
+            forbids: findings.forbids.iter().filter(|id| holds(id)).cloned().collect(),
+            errors: findings
+                .errors
+                .iter()
+                .filter(|(id, _)| holds(id))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        }
+    }
+
+    /// The rules that are only observed.
+    pub fn observed(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.observe)
+    }
+
+    /// The verdict that follows from what was found, whether it is enforced or not.
     pub(crate) fn conclude(&self, facts: &Facts<'_>, findings: &Findings) -> Verdict {
         if let Some((id, error)) = findings.errors.iter().next() {
             return Verdict::Error { reason: format!("rule `{id}`: {error}") };
@@ -189,9 +215,25 @@ impl CompiledSet {
 impl JudgesFacts for CompiledSet {
     fn evaluate(&self, facts: &Facts<'_>) -> Verdict {
         match self.find(facts) {
-            Ok(findings) => self.conclude(facts, &findings),
+            Ok(findings) if !self.observes => self.conclude(facts, &findings),
+            Ok(findings) => self.conclude(facts, &self.enforced(&findings)),
             Err(reason) => Verdict::Error { reason: one_line(&reason) },
         }
+    }
+    fn observe(&self, facts: &Facts<'_>) -> Option<Observed> {
+        if !self.observes {
+            return None;
+        }
+        let all = self.find(facts).ok()?;
+        let (is, would) = (self.conclude(facts, &self.enforced(&all)), self.conclude(facts, &all));
+        let (ruled, reason) = match &would {
+            Verdict::Permit { rules } => (Ruled::Allow, format!("permitted by {}", rules.join(", "))),
+            Verdict::Ask { reason, .. } => (Ruled::Ask, reason.clone()),
+            Verdict::Forbid { reason, .. } | Verdict::Error { reason } => (Ruled::Deny, reason.clone()),
+        };
+        let applies = all.permits.iter().chain(&all.forbids).chain(all.errors.keys());
+        let rules = applies.filter(|id| self.rule(id).is_some_and(|r| r.observe)).cloned().collect();
+        (Change::between(&is, &would).is_some()).then_some(Observed { rules, would: ruled, reason })
     }
     fn version(&self) -> Digest {
         self.version
@@ -240,6 +282,13 @@ fn question(asking: &[&Rule]) -> Verdict {
         }
     }
     Verdict::Ask { rule: first.id.clone(), reason: reasons.join(" "), terms }
+}
+
+/// The names of the rules in these texts that are only observed; none if the texts cannot be read.
+pub fn observed_rules(sources: &[Source]) -> Vec<String> {
+    let sources: Vec<&Source> = sources.iter().collect();
+    let rules = parse_all(&sources).unwrap_or_default().into_iter().map(|(rule, _)| rule);
+    rules.filter(|rule| rule.observe).map(|rule| rule.id).collect()
 }
 
 type Parsed = Vec<(Rule, Policy)>;

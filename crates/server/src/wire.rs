@@ -16,7 +16,9 @@ use bailiwick_core::registry::{Halt, Registry, Scope, Suspension};
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::tool::{Effect, Standing, Tool};
 use bailiwick_core::{TaskId, Time, ToolId, Value};
-use bailiwick_engine::{AmendCall, Engine, Explained, Halted, HandoffCall, Trace, TraceStep, Waiting};
+use bailiwick_engine::{
+    AmendCall, Engine, Explained, Halted, HandoffCall, Replay, Trace, TraceStep, Waiting,
+};
 use serde::Serialize;
 
 use crate::refusal::Refusal;
@@ -493,6 +495,7 @@ fn call(explained: &Explained, decided: &Decided) -> Result<DecisionView, Refusa
         label: decided.label.clone(),
         origins: origins.collect::<Result<_, Refusal>>()?,
         unexplained: decided.unexplained.clone(),
+        observed: decided.observed.clone(),
         approval: decided.approval.clone().or(decided.asked.as_ref().map(|a| a.approval.clone())),
         policy: decided.policy,
         epoch: decided.epoch,
@@ -507,6 +510,7 @@ fn handing(explained: &Explained, handed: &HandedOff) -> DecisionView {
         to: Some(handed.to.clone()),
         child: handed.grant.as_ref().map(|g| g.grant.clone()),
         stripped: handed.stripped.clone(),
+        observed: handed.observed.clone(),
         chain_step: handed.chain_step.as_ref().map(ToString::to_string),
         policy: handed.policy,
         epoch: handed.epoch,
@@ -572,10 +576,40 @@ fn ruled(
         label: Label::bottom(),
         origins: BTreeMap::new(),
         unexplained: Default::default(),
+        observed: None,
         approval: None,
         policy: bailiwick_core::Digest::from_bytes([0; 32]),
         epoch: 0,
         agent_says: None,
+    }
+}
+
+pub(crate) fn replay(replay: Replay, most: usize) -> ReplayView {
+    let count = |would: Ruled| replay.changed.iter().filter(|c| c.would == would).count() as u64;
+    let changed = replay.changed.iter().take(most).map(|c| ReplayedView {
+        decision: c.decision.clone(),
+        task: c.task.clone(),
+        at: c.at,
+        agent: c.agent.clone(),
+        tool: c.tool.clone(),
+        args: c.args.clone(),
+        was: c.was.as_str().to_owned(),
+        would: c.would.as_str().to_owned(),
+        rule: c.rule.clone(),
+        reason: c.reason.clone(),
+    });
+    let untold = replay.untold.iter().take(most);
+    ReplayView {
+        decisions: replay.decisions,
+        before_policy: replay.before_policy,
+        same: replay.same,
+        newly_allowed: count(Ruled::Allow),
+        newly_asked: count(Ruled::Ask),
+        newly_denied: count(Ruled::Deny),
+        changed: changed.collect(),
+        untold: untold.map(|(d, why)| UntoldView { decision: d.clone(), why: why.clone() }).collect(),
+        untold_all: replay.untold.len() as u64,
+        handoffs: replay.handoffs,
     }
 }
 

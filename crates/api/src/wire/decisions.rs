@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_core::capability::Capability;
 use bailiwick_core::label::Label;
+use bailiwick_core::verdict::Observed;
 use bailiwick_core::{
     AgentId, ApprovalId, DecisionId, Digest, GrantId, PrincipalId, TaskId, Time, ToolId, Value,
 };
@@ -289,6 +290,10 @@ pub struct DecisionView {
     /// Steering arguments nobody vouches for.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unexplained: BTreeSet<String>,
+    /// What rules that are only observed would have said; they enforced nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub observed: Option<Observed>,
     /// The question it opened or the approval it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -261,6 +261,7 @@ fn handed_off(
         chain_step: None,
         delivered: Value::empty(),
         stripped: Default::default(),
+        observed: None,
         policy: Digest::of(b"policy"),
         epoch: 0,
         proof: None,

@@ -1,18 +1,19 @@
-//! `policy check|test|explain|schema|apply|show`: rules as code, tried out before they are in force.
+//! `policy check|test|explain|schema|diff|replay|apply|show|ls|use`: rules as code, tried out before they are in force.
 //!
-//! Checking, testing and explaining happen here, against the agents and tools of the configuration; only `apply`
-//! and `show` ask the server.
+//! Checking, testing, explaining and comparing happen here, against the agents and tools of the configuration; what is
+//! active, what was active, and what recorded decisions would have been, the server knows.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use bailiwick_api::wire::PolicySource;
+use bailiwick_api::wire::{PolicySetView, PolicySource, ReplayAsk, ReplayView};
 use bailiwick_core::agent::Agent;
 use bailiwick_core::label::Label;
 use bailiwick_core::tool::Manifest;
 use bailiwick_core::value::Value;
-use bailiwick_core::verdict::{Approved, Deed, Facts, Resource, Verdict};
+use bailiwick_core::verdict::{Approved, Deed, Facts, Policy as _, Resource, Verdict};
 use bailiwick_core::{AgentId, GroupId, PrincipalId, StepId, TaskId, Time, ToolId};
+use bailiwick_policy::diff::{Change, Differences, differences};
 use bailiwick_policy::test::{TestFile, TestReport, run_tests};
 use bailiwick_policy::{CompiledSet, Explanation, SchemaInputs, Source, compile, in_words};
 use clap::{Args, Subcommand};
@@ -21,7 +22,7 @@ use serde_json::json;
 use crate::config::{self, Config, Secrets, yaml};
 use crate::ctx::Ctx;
 use crate::fail::{Done, Exit, Failure};
-use crate::out::Paint;
+use crate::out::{Paint, plain, several, table};
 
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
@@ -34,10 +35,51 @@ pub(crate) enum Policy {
     Explain(Box<Explain>),
     /// Print the Cedar schema that policies are written against
     Schema,
+    /// Try out what one set of policies does differently from another; no proof
+    Diff(Diff),
+    /// Judge recorded decisions again under these policies; changes nothing
+    Replay(Replay),
     /// Make these policies the active ones
     Apply(Chosen),
-    /// Print the active policies
-    Show,
+    /// Print the active policies, or those of a version
+    Show {
+        /// A version, or the beginning of one
+        #[arg(value_name = "VERSION")]
+        which: Option<String>,
+    },
+    /// List every set of policies that was ever active
+    Ls,
+    /// Make a set active again that was active before: roll back
+    Use {
+        /// Its version, or the beginning of it
+        #[arg(value_name = "VERSION")]
+        which: String,
+    },
+}
+
+/// Two sets of policies.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// A file, a folder, `active`, `defaults`, or a version
+    old: String,
+    /// The same
+    new: String,
+    /// Show every group of acts, not only the first forty
+    #[arg(long)]
+    all: bool,
+}
+
+/// Which decisions, and under what.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// A file, a folder, `active`, `defaults`, or a version [default: the configuration's policies, or the defaults]
+    policies: Option<String>,
+    /// Since when, such as 7d
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// How many of the newest tasks
+    #[arg(long, default_value_t = 1000)]
+    tasks: u64,
 }
 
 /// Which policies.
@@ -89,6 +131,10 @@ pub(crate) async fn run(ctx: &Ctx, policy: Policy) -> Done {
     match policy {
         Policy::Check(from) => check(ctx, &from),
         Policy::Test(from) => test(ctx, &from),
+        Policy::Diff(which) => diff(ctx, &which).await,
+        Policy::Replay(which) => replay(ctx, &which).await,
+        Policy::Ls => ls(ctx).await,
+        Policy::Use { which } => back_to(ctx, &which).await,
         Policy::Explain(explain) => self::explain(ctx, &explain),
         Policy::Schema => {
             let config = ctx.config(Secrets::Leave)?;
@@ -96,8 +142,12 @@ pub(crate) async fn run(ctx: &Ctx, policy: Policy) -> Done {
             Ok(())
         }
         Policy::Apply(from) => apply(ctx, &from).await,
-        Policy::Show => {
-            let set = ctx.people()?.policies().await?;
+        Policy::Show { which } => {
+            let people = ctx.people()?;
+            let set = match &which {
+                Some(version) => people.policy_version(version).await?,
+                None => people.policies().await?,
+            };
             ctx.out.show(&set, |_| {
                 set.policies
                     .iter()
@@ -105,6 +155,7 @@ pub(crate) async fn run(ctx: &Ctx, policy: Policy) -> Done {
                     .collect::<Vec<_>>()
                     .join("\n\n")
             });
+            only_observed(ctx, &set.observed);
             Ok(())
         }
     }
@@ -134,10 +185,16 @@ fn check(ctx: &Ctx, from: &Chosen) -> Done {
     let sources = sources(&config, from.path.as_deref())?;
     let set = compiled(&config, &sources)?;
     let warnings: Vec<String> = set.warnings().iter().map(ToString::to_string).collect();
-    let found = json!({"ok": true, "files": sources.len(), "rules": set.rules().len(), "warnings": warnings});
+    let observed: Vec<&str> = set.observed().map(|rule| rule.id.as_str()).collect();
+    let found = json!({"ok": true, "files": sources.len(), "rules": set.rules().len(), "observed": observed, "warnings": warnings});
     ctx.out.show(&found, |paint| {
-        let mut lines =
-            vec![format!("{} {} rules in {} files", paint.green("ok"), set.rules().len(), sources.len())];
+        let mut lines = vec![format!(
+            "{} {} in {}",
+            paint.green("ok"),
+            several(set.rules().len(), "rule"),
+            several(sources.len(), "file")
+        )];
+        lines.extend((!observed.is_empty()).then(|| paint.yellow(&observing(&observed))));
         lines.extend(warnings.iter().map(|w| format!("{} {w}", paint.yellow("look"))));
         lines.join("\n")
     });
@@ -148,6 +205,9 @@ fn test(ctx: &Ctx, from: &Chosen) -> Done {
     let config = ctx.config(Secrets::Leave)?;
     let sources = sources(&config, from.path.as_deref())?;
     let files = test_files(from.path.as_deref(), &config)?;
+    if from.path.is_none() && config.policy_paths.is_empty() {
+        ctx.out.say(" no policies of your own: these are the tests of the defaults; `policies` in the configuration, or a path, names yours");
+    }
     let report = run_tests(&sources, &files).map_err(|e| Failure::failed(e.code(), e.to_string(), ""))?;
     let cases: Vec<_> = report
         .results
@@ -174,9 +234,7 @@ fn test_files(chosen: Option<&Path>, config: &Config) -> Result<Vec<(String, Tes
         None => config.policy_paths.iter().map(PathBuf::as_path).collect(),
     };
     if paths.is_empty() {
-        let next =
-            "Name the folder that holds policies and their tests, or set `policies` in the configuration.";
-        return Err(Failure::usage("which folder?", next));
+        return Ok(vec![own_tests()?]);
     }
     let mut out = Vec::new();
     for path in paths {
@@ -191,6 +249,14 @@ fn test_files(chosen: Option<&Path>, config: &Config) -> Result<Vec<(String, Tes
     Ok(out)
 }
 
+/// The tests of the defaults, which are in the program as the defaults are.
+fn own_tests() -> Result<(String, TestFile), Failure> {
+    const NAME: &str = "defaults.test.yaml";
+    const TEXT: &str = include_str!("../../../../policies/defaults/defaults.test.yaml");
+    let read = TestFile::parse(NAME, TEXT).map_err(|e| Failure::usage(e.to_string(), ""))?;
+    Ok((NAME.to_owned(), read))
+}
+
 fn tested(report: &TestReport, paint: Paint) -> String {
     let mut lines: Vec<String> = report
         .results
@@ -201,8 +267,8 @@ fn tested(report: &TestReport, paint: Paint) -> String {
         .collect();
     let passed = report.results.iter().filter(|r| r.failure.is_none()).count();
     lines.push(format!(
-        "{} cases   {passed} passed   {} failed",
-        report.results.len(),
+        "{}   {passed} passed   {} failed",
+        several(report.results.len(), "case"),
         report.results.len() - passed
     ));
     if !report.unproven.is_empty() {
@@ -311,6 +377,193 @@ async fn apply(ctx: &Ctx, from: &Chosen) -> Done {
         .map(|s| PolicySource { name: s.name, text: s.text })
         .collect();
     let active = ctx.people()?.set_policies(&sources).await?;
-    ctx.out.show(&active, |_| format!("active: {} ({} files)", active.version.short(), sources.len()));
+    ctx.out.show(&active, |_| {
+        format!("active: {} ({})", active.version.short(), several(sources.len(), "file"))
+    });
+    only_observed(ctx, &active.observed);
     Ok(())
+}
+
+fn only_observed(ctx: &Ctx, rules: &[String]) {
+    if !rules.is_empty() {
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        ctx.out.say(&format!(" {}", ctx.out.talk.yellow(&observing(&rules))));
+    }
+}
+
+fn observing(rules: &[&str]) -> String {
+    format!("only observed, enforcing nothing: {}", rules.join(", "))
+}
+
+async fn ls(ctx: &Ctx) -> Done {
+    let versions = ctx.people()?.policy_versions().await?;
+    ctx.out.show(&versions, |paint| {
+        let rows = versions.iter().map(|v| {
+            let state = if v.active { paint.green("active") } else { String::new() };
+            vec![v.version.short(), state, v.by.to_string(), v.epoch.to_string(), v.files.join(", ")]
+        });
+        table(paint, &["version", "", "by", "epoch", "files"], rows.collect())
+    });
+    if versions.is_empty() {
+        ctx.out.say(" the defaults are active, and nothing else ever was");
+    }
+    Ok(())
+}
+
+async fn back_to(ctx: &Ctx, version: &str) -> Done {
+    let people = ctx.people()?;
+    let found = people.policy_version(version).await?;
+    let version =
+        found.version.ok_or_else(|| Failure::failed("not_found", "there is no such version", ""))?;
+    let active = people.use_policies(version).await?;
+    ctx.out.show(&active, |_| {
+        format!("active: {} ({})", active.version.short(), several(found.policies.len(), "file"))
+    });
+    only_observed(ctx, &active.observed);
+    Ok(())
+}
+
+/// A set by what people call it: a path, `active`, `defaults`, or a version.
+async fn named(ctx: &Ctx, name: &str) -> Result<Vec<Source>, Failure> {
+    let of_server =
+        |set: PolicySetView| set.policies.into_iter().map(|p| Source::new(p.name, p.text)).collect();
+    match name {
+        "active" => Ok(of_server(ctx.people()?.policies().await?)),
+        "defaults" => Ok(bailiwick_policy::defaults()),
+        path if Path::new(path).exists() => {
+            Ok(config::policies(Path::new(path))?.into_iter().map(|(n, t)| Source::new(n, t)).collect())
+        }
+        hash if hash.len() >= 6 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(of_server(ctx.people()?.policy_version(hash).await?))
+        }
+        other => Err(Failure::usage(
+            format!("`{}` is no file, folder or version", plain(other, 80)),
+            "Name a path, `active`, `defaults`, or a version of `bailiwick policy ls`.",
+        )),
+    }
+}
+
+/// Groups of acts that are shown without `--all`.
+const SHOWN: usize = 40;
+
+async fn diff(ctx: &Ctx, which: &Diff) -> Done {
+    let config = ctx.config(Secrets::Leave)?;
+    let world = super::template::registered(ctx, &config).await;
+    let (world, against) = world.ok_or_else(|| {
+        Failure::usage(
+            "there is nothing to try policies on",
+            "Start the server, or state agents and tools in the configuration.",
+        )
+    })?;
+    let inputs = SchemaInputs::new(&world.tools, &world.agents)
+        .map_err(|e| Failure::failed(e.code(), e.to_string(), ""))?;
+    let set = |sources: &[Source]| {
+        compile(sources, &inputs).map_err(|e| Failure::failed(e.code(), e.to_string(), "Correct the policy."))
+    };
+    let (old, new) = (set(&named(ctx, &which.old).await?)?, set(&named(ctx, &which.new).await?)?);
+    let found = differences(&old, &new, &world.agents, &world.tools);
+    let groups: Vec<_> = found
+        .found
+        .iter()
+        .map(|d| json!({"change": d.change.as_str(), "act": d.act, "example": d.when, "old": d.old, "new": d.new, "acts": d.acts}))
+        .collect();
+    let document = json!({
+        "old": old.version(), "new": new.version(), "tried": found.tried, "all_tried": !found.cut, "proof": false,
+        "against": against, "differences": groups,
+    });
+    ctx.out.show(&document, |paint| compared(&found, which.all, &against, paint));
+    Ok(())
+}
+
+fn compared(found: &Differences, all: bool, against: &str, paint: Paint) -> String {
+    let mut lines = Vec::new();
+    let most = if all { usize::MAX } else { SHOWN };
+    for difference in found.found.iter().take(most) {
+        let (head, colour): (&str, fn(Paint, &str) -> String) = match difference.change {
+            Change::Allowed => ("newly allowed", |p, t| p.red(t)),
+            Change::AskedInsteadOfDenied => ("asked, was denied", |p, t| p.yellow(t)),
+            Change::AskedInsteadOfAllowed => ("asked, was allowed", |p, t| p.yellow(t)),
+            Change::AskedOtherwise => ("asked otherwise", |p, t| p.yellow(t)),
+            Change::Denied => ("newly denied", |p, t| p.green(t)),
+        };
+        lines.push(format!(
+            "{}  {}   ({})",
+            colour(paint, head),
+            difference.act,
+            several(difference.acts, "act")
+        ));
+        lines.push(format!("    such as  {}", plain(&difference.when, 200)));
+        lines.push(format!("    old      {}", plain(&difference.old, 200)));
+        lines.push(format!("    new      {}", plain(&difference.new, 200)));
+    }
+    if found.found.len() > most {
+        lines.push(format!("… and {}; add --all", several(found.found.len() - most, "more group")));
+    }
+    let cut = if found.cut { ", and there were more" } else { "" };
+    let verdict = if found.found.is_empty() { "no difference in " } else { "" };
+    lines.push(format!("{verdict}{} tried, on {against}{cut}", several(found.tried, "act")));
+    lines.push(paint.dim(&no_proof()));
+    lines.join("\n")
+}
+
+/// What would be needed for more than examples.
+fn no_proof() -> String {
+    let solver = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("cvc5").is_file()));
+    let why = if solver {
+        "cvc5 is installed, but this program is built without cedar-policy-symcc"
+    } else {
+        "a proof needs cedar-policy-symcc and the solver cvc5, which is not installed"
+    };
+    format!("these are acts tried out, not a proof: {why}. For what really happened: bailiwick policy replay")
+}
+
+async fn replay(ctx: &Ctx, which: &Replay) -> Done {
+    let config = ctx.config(Secrets::Leave)?;
+    let policies = match &which.policies {
+        Some(name) => named(ctx, name).await?,
+        None => sources(&config, None)?,
+    };
+    let policies = policies.into_iter().map(|s| PolicySource { name: s.name, text: s.text }).collect();
+    let since = which.since.as_deref().map(super::task::duration_secs).transpose()?;
+    let since = since.map(|secs| Time(now().0.saturating_sub(secs.saturating_mul(1000))));
+    let people = ctx.people()?;
+    let ask = ReplayAsk { policies, since, tasks: Some(which.tasks) };
+    let view = ctx.out.wait("replaying", people.replay(&ask)).await?;
+    ctx.out.show(&view, |paint| replayed(&view, paint));
+    Ok(())
+}
+
+fn replayed(view: &ReplayView, paint: Paint) -> String {
+    let mut lines = vec![format!(
+        "{} replayed   {} same   {} newly denied   {} newly asked   {} newly allowed   {} cannot be told",
+        several(usize::try_from(view.decisions).unwrap_or(usize::MAX), "decision"),
+        view.same + view.before_policy,
+        view.newly_denied,
+        view.newly_asked,
+        view.newly_allowed,
+        view.untold_all
+    )];
+    for change in view.changed.iter().take(SHOWN) {
+        lines.push(format!(
+            "  {} → {}  {} {} {}   by {}: {}   {}",
+            change.was,
+            paint.effect(&change.would),
+            change.agent,
+            change.tool,
+            plain(&change.args.canonical(), 80),
+            change.rule,
+            plain(&change.reason, 100),
+            paint.dim(change.decision.as_str())
+        ));
+    }
+    lines.extend(
+        view.untold.iter().take(SHOWN).map(|u| format!("  ?  {}: {}", u.decision, plain(&u.why, 160))),
+    );
+    lines.push(paint.dim(&format!(
+        "  {} refused before policies were asked, which no policy changes; {} not replayed",
+        view.before_policy,
+        several(usize::try_from(view.handoffs).unwrap_or(usize::MAX), "handoff")
+    )));
+    lines.join("\n")
 }

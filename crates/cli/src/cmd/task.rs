@@ -302,7 +302,13 @@ pub(crate) fn event_line(event: &EventView, paint: Paint) -> String {
             } else {
                 format!("   {}   {}", why("code"), plain(&why("reason"), 100))
             };
-            format!("{head}   {}{tail}   {}", paint.effect(&text("outcome")), paint.dim(&text("decision")))
+            let seen = event.event.get("observed").and_then(|o| o.get("would")).and_then(Value::as_text);
+            let seen = seen.map(|would| format!("   (observed: would {would})")).unwrap_or_default();
+            format!(
+                "{head}   {}{tail}{seen}   {}",
+                paint.effect(&text("outcome")),
+                paint.dim(&text("decision"))
+            )
         }
         "handed_off" => {
             let tail = if text("outcome") == "allow" {

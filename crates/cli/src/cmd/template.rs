@@ -6,10 +6,10 @@ use bailiwick_core::tool::Manifest;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::config::{ConfigError, Secrets, matching, yaml};
+use crate::config::{Config, ConfigError, Secrets, matching, yaml};
 use crate::ctx::Ctx;
 use crate::fail::{Done, Failure};
-use crate::out::{Paint, plain, table};
+use crate::out::{Paint, plain, several, table};
 use crate::template::check::{World, findings};
 use crate::template::{Finding, Grade, Template, read, schema};
 
@@ -95,7 +95,7 @@ fn told(found: &[Finding], files: usize, against: &str, paint: Paint) -> String 
         })
         .collect();
     if found.iter().all(|f| f.grade == Grade::Look) {
-        let files = if files == 1 { "1 template".to_owned() } else { format!("{files} templates") };
+        let files = several(files, "template");
         lines.push(format!("{} {files}, checked against {against}", paint.green("ok")));
     } else {
         lines.push(format!("checked against {against}"));
@@ -116,19 +116,25 @@ fn unreadable(name: &str, error: ConfigError) -> Finding {
     }
 }
 
-/// Who is registered and what is classified: at the server if it answers, else in the configuration.
 async fn world(ctx: &Ctx) -> (Option<World>, String) {
-    if let Some((world, server)) = at_the_server(ctx).await {
-        return (Some(world), format!("the agents and tools of {server}"));
+    let found = match ctx.config(Secrets::Leave) {
+        Ok(config) => registered(ctx, &config).await,
+        Err(_) => at_the_server(ctx).await,
+    };
+    let none = "nothing else: no server answers, and no configuration names agents and tools";
+    found.map_or_else(|| (None, none.to_owned()), |(world, against)| (Some(world), against))
+}
+
+/// Who is registered and what is classified: at the server if it answers, else in the configuration.
+pub(crate) async fn registered(ctx: &Ctx, config: &Config) -> Option<(World, String)> {
+    if let Some(found) = at_the_server(ctx).await.filter(|(world, _)| !world.tools.is_empty()) {
+        return Some(found);
     }
-    match ctx.config(Secrets::Leave) {
-        Ok(config) if !config.agents.is_empty() && !config.tools.is_empty() => {
-            (Some(World { agents: config.agents, tools: config.tools }), "the configuration".to_owned())
-        }
-        _ => {
-            (None, "nothing else: no server answers, and no configuration names agents and tools".to_owned())
-        }
-    }
+    let known = !config.agents.is_empty() && !config.tools.is_empty();
+    known.then(|| {
+        let world = World { agents: config.agents.clone(), tools: config.tools.clone() };
+        (world, "the agents and tools of the configuration".to_owned())
+    })
 }
 
 async fn at_the_server(ctx: &Ctx) -> Option<(World, String)> {
@@ -142,7 +148,8 @@ async fn at_the_server(ctx: &Ctx) -> Option<(World, String)> {
         ceiling: a.ceiling,
         keys: a.keys.into_iter().collect(),
     });
-    Some((World { agents: agents.collect(), tools }, ctx.server().ok()?))
+    let server = ctx.server().ok()?;
+    Some((World { agents: agents.collect(), tools }, format!("the agents and tools of {server}")))
 }
 
 fn all(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {

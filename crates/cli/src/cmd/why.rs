@@ -92,6 +92,15 @@ fn explained(view: &DecisionView, paint: Paint) -> String {
         let from: Vec<&str> = view.label.untrusted.iter().map(String::as_str).collect();
         lines.push(paint.yellow(&format!("  the agent had read untrusted data from {}", from.join(", "))));
     }
+    if let Some(seen) = &view.observed {
+        let rules: Vec<&str> = seen.rules.iter().map(String::as_str).collect();
+        lines.push(paint.yellow(&format!(
+            "  only observed, not enforced: {} would have said {}: {}",
+            rules.join(", "),
+            seen.would.as_str(),
+            plain(&seen.reason, 160)
+        )));
+    }
     if !view.stripped.is_empty() {
         let names: Vec<&str> = view.stripped.iter().map(String::as_str).collect();
         lines.push(format!("  not delivered: {}", names.join(", ")));

@@ -74,7 +74,7 @@ fn taken_up(world: &mut World, approval: &ApprovalId) -> Result<(), String> {
     Ok(())
 }
 
-// proves: T3
+// proves: T3, A28
 #[test]
 fn what_the_grant_allows_and_the_intent_does_not_is_asked_for_and_added_once() {
     let mut world = world();
@@ -105,7 +105,7 @@ fn what_the_grant_allows_and_the_intent_does_not_is_asked_for_and_added_once() {
     assert_eq!(world.task.opening().chain.as_ref().unwrap(), &small(), "the opening never changes");
 }
 
-// proves: T3, INV3
+// proves: T3, INV3, A29
 #[test]
 fn a_forged_amendment_adds_nothing() {
     let mut world = world();
@@ -181,7 +181,7 @@ fn a_child_gains_no_more_than_the_agents_above_may_hand_on() {
     world.refused("executor", "cloud.note", r#"{"text":"again"}"#, 10, "budget.spent");
 }
 
-// proves: T3, A22
+// proves: T3
 #[test]
 fn an_agent_asks_for_itself_and_only_for_calls_it_can_name() {
     let mut world = world();
@@ -223,7 +223,7 @@ fn an_agent_asks_for_itself_and_only_for_calls_it_can_name() {
     refused(&mut no_chain, "planner", vec![note()], "amendment.no_chain");
 }
 
-// proves: T3, A4
+// proves: T3, A4, A17
 #[test]
 fn neither_the_initiator_of_a_dangerous_one_nor_a_workload_nor_a_stranger_answers() {
     let mut world = world();
@@ -242,7 +242,7 @@ fn neither_the_initiator_of_a_dangerous_one_nor_a_workload_nor_a_stranger_answer
     }
 }
 
-// proves: T3, A2
+// proves: T3, A16
 #[test]
 fn a_no_a_silence_or_a_change_ends_it() {
     let mut world = world();
@@ -278,7 +278,7 @@ fn a_no_a_silence_or_a_change_ends_it() {
     assert!(matches!(world.task.approval(&late).unwrap().state, State::Used { .. }));
 }
 
-// proves: T3, A3
+// proves: T3
 #[test]
 fn amendments_use_up_the_budget_of_questions() {
     let mut world = World::opened(|o| {
@@ -309,7 +309,6 @@ fn policy_is_asked_before_people_are() {
     world.asks("planner", "mail.send", r#"{"to":"bob@x.org"}"#);
 }
 
-// proves: A17
 #[test]
 fn a_proof_of_possession_proposes_once() {
     let mut world = world();

@@ -88,6 +88,7 @@ prop_compose! {
             label: Label::bottom(),
             origins: [("to".to_owned(), Origin::Result { tool: "a.b".to_owned(), field: "c".to_owned() })].into(),
             unexplained: ["cc".to_owned()].into(),
+            observed: None,
             policy: Digest::of(b"policy one"), epoch: 3,
             asked: asked.map(|(approval, until)| {
                 Asked { approval, act: Digest::of(b"act"), terms: terms(), until }
@@ -112,7 +113,7 @@ prop_compose! {
                 grant, capabilities: places.into_iter().map(|p| (capability(), p)).collect(), until, label,
             }),
             asked: vec![capability()], chain_step, delivered: json(r#"{"a":[1,"b"]}"#),
-            stripped: ["c".to_owned()].into(), policy: Digest::of(b"p"), epoch: 9, proof,
+            stripped: ["c".to_owned()].into(), observed: None, policy: Digest::of(b"p"), epoch: 9, proof,
         }
     }
 }

@@ -619,7 +619,7 @@ fn typed(inputs: &str) -> bailiwick_engine::NewTask {
     }
 }
 
-// proves: T2, A18
+// proves: T2
 #[tokio::test]
 async fn inputs_are_what_their_types_say_or_nothing_is_opened() {
     let world = with_policy().await;
@@ -659,7 +659,7 @@ async fn a_task_is_over_when_the_steps_it_ends_with_are_done() {
     }
 }
 
-// proves: T2, P1
+// proves: T2
 #[tokio::test]
 async fn what_was_not_declared_is_said_wherever_it_matters() {
     let world = with_policy().await;
@@ -754,4 +754,90 @@ async fn a_yes_that_comes_too_late_amends_nothing_and_says_so() {
     assert_eq!(over.code, "approval.settled");
     let refused = world.engine.propose(&support, ask).await.unwrap().unwrap_err();
     assert_eq!((refused.step, refused.code.as_str()), (3, "task.ended"));
+}
+
+// proves: D2
+#[tokio::test]
+async fn recorded_decisions_are_judged_again_under_other_policies_and_never_guessed() {
+    let world = with_policy().await;
+    let task = world.open().await;
+    let remediator = world.hand_to_remediator(&task).await;
+    allowed(world.call(&remediator, "cloud.restart", r#"{"name":"web-3"}"#).await);
+    let question = asked(world.call(&remediator, "cloud.restart", r#"{"name":"db-1"}"#).await);
+    world.engine.vote(&person("omar"), &question.approval, VoteAsk::Approve).await.unwrap();
+    allowed(world.call(&remediator, "cloud.restart", r#"{"name":"db-1"}"#).await);
+    denied(world.call(&remediator, "cloud.delete", r#"{"name":"db-1"}"#).await);
+    let long = format!(r#"{{"id":4711,"text":"{}"}}"#, "x".repeat(400));
+    allowed(world.call(&remediator, "tickets.comment", &long).await);
+
+    let under = |text: &str| vec![("new.cedar".to_owned(), text.to_owned())];
+    let same = world.engine.replay(&under(PROD_ASKS), bailiwick_core::Time(0), 100).await.unwrap();
+    assert_eq!((same.decisions, same.before_policy, same.handoffs), (5, 1, 1), "{same:?}");
+    assert!(same.changed.is_empty() && same.untold.is_empty() && same.same == 4, "{same:?}");
+
+    let open = "@id(\"all\") permit (principal, action, resource);";
+    let looser = world.engine.replay(&under(open), bailiwick_core::Time(0), 100).await.unwrap();
+    assert_eq!(looser.changed.len(), 1, "{looser:?}");
+    assert_eq!(looser.changed[0].decision, question.decision);
+    assert_eq!((looser.changed[0].was.as_str(), looser.changed[0].would.as_str()), ("ask", "allow"));
+
+    let shut = format!(
+        "{open} @id(\"no\") @reason(\"Closed.\") forbid (principal, action == Action::\"cloud.restart\", resource);"
+    );
+    let tighter = world.engine.replay(&under(&shut), bailiwick_core::Time(0), 100).await.unwrap();
+    let words: Vec<_> =
+        tighter.changed.iter().map(|c| (c.was.as_str(), c.would.as_str(), c.rule.as_str())).collect();
+    assert_eq!(words.len(), 3, "{words:?}");
+    assert!(words.iter().all(|w| w.1 == "deny" && w.2 == "no"), "{words:?}");
+    assert_eq!(
+        world.engine.replay(&under(&shut), bailiwick_core::Time(u64::MAX), 100).await.unwrap().decisions,
+        0
+    );
+    assert_eq!(
+        world.engine.replay(&under("permit"), bailiwick_core::Time(0), 9).await.unwrap_err().code,
+        "policy.invalid"
+    );
+
+    // What is not recorded whole is told as such.
+    let huge = format!(r#"{{"id":4711,"text":"{}"}}"#, "x".repeat(20_000));
+    world.call(&remediator, "tickets.comment", &huge).await;
+    let decisions = world.engine.replay(&under(open), bailiwick_core::Time(0), 100).await.unwrap();
+    assert_eq!(decisions.decisions, 6);
+}
+
+// proves: D2
+#[tokio::test]
+async fn every_version_of_the_policies_stays_and_can_come_back() {
+    let world = with_policy().await;
+    let first = world.engine.policies().0.unwrap();
+    let open = ("prod.cedar".to_owned(), "@id(\"all\") permit (principal, action, resource);".to_owned());
+    let second = world.engine.set_policy(&person("root"), std::slice::from_ref(&open)).await.unwrap();
+    let (found, text) = world.engine.policy_version(&first.to_string()[..12]).unwrap();
+    assert_eq!((found, text[0].1.as_str()), (first, PROD_ASKS));
+    assert_eq!(world.engine.policy_version("ffffffffffff").unwrap_err().code, "not_found");
+
+    world.engine.use_policy(&person("root"), &first).await.unwrap();
+    let versions = world.engine.policy_versions();
+    let told: Vec<_> = versions.iter().map(|v| (v.version, v.active)).collect();
+    assert_eq!(told, [(first, false), (second, false), (first, true)]);
+    let task = world.open().await;
+    let remediator = world.hand_to_remediator(&task).await;
+    let question = asked(world.call(&remediator, "cloud.restart", r#"{"name":"db-1"}"#).await);
+    assert_eq!(world.engine.why(&question.decision).await.unwrap().decided.unwrap().policy, first);
+}
+
+// proves: D2
+#[tokio::test]
+async fn what_an_observed_rule_would_have_said_is_in_the_record() {
+    let world = World::new().await;
+    let tried = PROD_ASKS.replace("@ask(\"approvers\")", "@observe @ask(\"approvers\")");
+    world.engine.set_policy(&person("root"), &[("p.cedar".to_owned(), tried.clone())]).await.unwrap();
+    assert_eq!(bailiwick_engine::observed_rules(&[("p.cedar".to_owned(), tried)]), ["prod-asks"]);
+    let task = world.open().await;
+    let remediator = world.hand_to_remediator(&task).await;
+    let done = allowed(world.call(&remediator, "cloud.restart", r#"{"name":"db-1"}"#).await);
+    let seen = world.engine.why(&done).await.unwrap().decided.unwrap().observed.unwrap();
+    assert_eq!((seen.would.as_str(), seen.rules.first().map(String::as_str)), ("ask", Some("prod-asks")));
+    let done = allowed(world.call(&remediator, "cloud.restart", r#"{"name":"web-3"}"#).await);
+    assert_eq!(world.engine.why(&done).await.unwrap().decided.unwrap().observed, None);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bailiwick_api::wire::{
     AgentKey, AgentSet, DirectoryBody, PersonSet, PolicyActive, PolicyCheck, PolicySetView, PolicySource,
-    ToolSet,
+    PolicyUse, ReplayAsk, ToolSet,
 };
 use bailiwick_core::agent::{Agent, OPERATORS, Person};
 use bailiwick_core::registry::Directory;
@@ -148,13 +148,55 @@ pub(crate) async fn set_directory(state: ServerState, by: Person, ask: Ask) -> R
 
 pub(crate) async fn policies(state: ServerState, _: Person, _: Ask) -> Result<Reply, Refusal> {
     let (version, sources) = state.engine.policies();
-    let policies = sources.into_iter().map(|(name, text)| PolicySource { name, text }).collect();
-    Reply::json(&PolicySetView { version, defaults: version.is_none(), policies })
+    let policies: Vec<_> = sources.into_iter().map(|(name, text)| PolicySource { name, text }).collect();
+    let observed = observed(&policies);
+    Reply::json(&PolicySetView { version, defaults: version.is_none(), observed, policies })
+}
+
+/// Names of rules that are marked as only observed, as far as the texts can be read.
+fn observed(policies: &[PolicySource]) -> Vec<String> {
+    let sources: Vec<_> = policies.iter().map(|p| (p.name.clone(), p.text.clone())).collect();
+    bailiwick_engine::observed_rules(&sources)
+}
+
+pub(crate) async fn policy_versions(state: ServerState, _: Person, _: Ask) -> Result<Reply, Refusal> {
+    let mut views = state.engine.policy_versions();
+    views.reverse();
+    Reply::json(&views)
+}
+
+pub(crate) async fn policy_version(state: ServerState, _: Person, ask: Ask) -> Result<Reply, Refusal> {
+    let wanted = ask.id.clone();
+    let (version, sources) = state.engine.policy_version(&wanted)?;
+    let policies: Vec<_> = sources.into_iter().map(|(name, text)| PolicySource { name, text }).collect();
+    let observed = observed(&policies);
+    Reply::json(&PolicySetView { version: Some(version), defaults: false, observed, policies })
+}
+
+pub(crate) async fn use_policies(state: ServerState, by: Person, ask: Ask) -> Result<Reply, Refusal> {
+    let PolicyUse { version } = body::json(&ask.body)?;
+    let version = state.engine.use_policy(&by.id, &version).await?;
+    Reply::json(&PolicyActive {
+        version,
+        observed: bailiwick_engine::observed_rules(&state.engine.policies().1),
+    })
+}
+
+/// Entries of each list in an answer.
+const REPLAYED_MAX: usize = 1000;
+
+pub(crate) async fn replay_policies(state: ServerState, _: Person, ask: Ask) -> Result<Reply, Refusal> {
+    let wanted: ReplayAsk = body::json(&ask.body)?;
+    let policies: Vec<_> = wanted.policies.into_iter().map(|s| (s.name, s.text)).collect();
+    let tasks = wanted.tasks.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let replay = state.engine.replay(&policies, wanted.since.unwrap_or_default(), tasks).await?;
+    Reply::json(&wire::replay(replay, REPLAYED_MAX))
 }
 
 pub(crate) async fn set_policies(state: ServerState, by: Person, ask: Ask) -> Result<Reply, Refusal> {
-    let version = state.engine.set_policy(&by.id, &sources(&ask)?).await?;
-    Reply::json(&PolicyActive { version })
+    let sources = sources(&ask)?;
+    let version = state.engine.set_policy(&by.id, &sources).await?;
+    Reply::json(&PolicyActive { version, observed: bailiwick_engine::observed_rules(&sources) })
 }
 
 pub(crate) async fn check_policies(state: ServerState, _: Person, ask: Ask) -> Result<Reply, Refusal> {
