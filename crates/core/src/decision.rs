@@ -73,6 +73,11 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// Which versions of the task and the registry these are.
+    pub fn judged_at(&self) -> JudgedAt {
+        JudgedAt { task: self.task.version(), registry: self.registry.version() }
+    }
+
     /// The same scene, never earlier than the newest event of the task: a node whose clock runs behind revives
     /// nothing that has run out (INV11).
     pub(crate) fn in_log_time(self) -> Self {
@@ -80,9 +85,20 @@ impl Scene<'_> {
     }
 }
 
+/// The versions that something was judged on. What follows from it may be appended only where both still stand
+/// (INV10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgedAt {
+    /// Events the task had.
+    pub task: u64,
+    /// Events the registry had.
+    pub registry: u64,
+}
+
 /// A decision that nobody knows of yet.
 #[derive(Debug)]
 pub struct Ruling {
+    at: JudgedAt,
     decided: Decided,
     consequences: Vec<TaskEvent>,
     args: Value,
@@ -152,7 +168,12 @@ impl Ruling {
         &self.decided
     }
 
-    /// The events to append, in order, at the version that was read.
+    /// The versions it was judged on, and so the ones to append at.
+    pub fn judged_at(&self) -> JudgedAt {
+        self.at
+    }
+
+    /// The events to append, in order, at [`Ruling::judged_at`].
     pub fn events(&self) -> Vec<TaskEvent> {
         let mut events = vec![TaskEvent::Decided(self.decided.clone())];
         events.extend(self.consequences.iter().cloned());
@@ -160,12 +181,13 @@ impl Ruling {
     }
 
     /// Makes it so: runs the append and, only if it succeeded, turns the ruling into its outcome. The closure
-    /// must return success only when the events are durable.
+    /// gets the versions it was judged on and the events, and must return success only when task and registry
+    /// still stood there and the events are durable.
     pub async fn commit<E>(
         self,
-        append: impl AsyncFnOnce(Vec<TaskEvent>) -> Result<(), E>,
+        append: impl AsyncFnOnce(JudgedAt, Vec<TaskEvent>) -> Result<(), E>,
     ) -> Result<Outcome, E> {
-        append(self.events()).await?;
+        append(self.at, self.events()).await?;
         Ok(match self.decided.outcome {
             Ruled::Allow => Outcome::Allow(Permit {
                 decision: self.decided.decision,
@@ -1085,7 +1107,8 @@ impl<'a> Draft<'a> {
         self.decided.charge = Some(yes.charge);
         let grant_until = self.scene.task.grant(&self.request.grant).map_or(self.scene.now, |g| g.until);
         let until = self.scene.now.plus_ms(START_WITHIN_MS).min(grant_until).min(self.request.token_until);
-        Ruling { decided: self.decided, consequences: vec![], args: self.request.args.clone(), until }
+        let (at, args) = (self.scene.judged_at(), self.request.args.clone());
+        Ruling { at, decided: self.decided, consequences: vec![], args, until }
     }
 
     fn deny(mut self, why: Why, deviation: Option<Deviation>) -> Ruling {
@@ -1093,16 +1116,11 @@ impl<'a> Draft<'a> {
         if self.decided.why.code == PENDING {
             self.decided.outcome = Ruled::Ask;
             self.decided.approval = self.request.approval.clone();
-            return Ruling {
-                decided: self.decided,
-                consequences: vec![],
-                args: Value::empty(),
-                until: self.scene.now,
-            };
+            return self.without_permit(vec![]);
         }
         let what = self.request.tool.to_string();
         let consequences = aftermath(self.scene, &self.request.agent, &what, deviation);
-        Ruling { decided: self.decided, consequences, args: Value::empty(), until: self.scene.now }
+        self.without_permit(consequences)
     }
 
     fn ask(mut self, question: Question) -> Ruling {
@@ -1126,12 +1144,7 @@ impl<'a> Draft<'a> {
                 reason,
                 "The task is frozen; a person must look at it.",
             );
-            return Ruling {
-                decided: self.decided,
-                consequences: vec![frozen],
-                args: Value::empty(),
-                until: self.scene.now,
-            };
+            return self.without_permit(vec![frozen]);
         }
         let grant_until = self.scene.task.grant(&self.request.grant).map_or(self.scene.now, |g| g.until);
         let fresh_until = self.scene.now.plus_ms(question.terms.ttl_ms).min(grant_until);
@@ -1148,7 +1161,13 @@ impl<'a> Draft<'a> {
                 self.decided.asked = Some(Asked { approval, act, terms: question.terms, until: fresh_until });
             }
         }
-        Ruling { decided: self.decided, consequences: vec![], args: Value::empty(), until: self.scene.now }
+        self.without_permit(vec![])
+    }
+
+    /// A ruling that allows nothing, and so carries nothing that could be done.
+    fn without_permit(self, consequences: Vec<TaskEvent>) -> Ruling {
+        let (at, until) = (self.scene.judged_at(), self.scene.now);
+        Ruling { at, decided: self.decided, consequences, args: Value::empty(), until }
     }
 }
 

@@ -28,9 +28,7 @@ impl Engine {
             let ruling = decide(scene, &request);
             let events = ruling.events();
             let committed = ruling
-                .commit(async |events| {
-                    self.append(&caller.task, task, &authority.registry, &events, now).await
-                })
+                .commit(async |at, events| self.append(&caller.task, task, at, &events, now).await)
                 .await;
             match committed {
                 Ok(outcome) => {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bailiwick_core::approval::Vote;
-use bailiwick_core::decision::Scene;
+use bailiwick_core::decision::{JudgedAt, Scene};
 use bailiwick_core::event::{Recorded, Ruled, TaskEvent};
 use bailiwick_core::registry::{Registry, RegistryEvent};
 use bailiwick_core::task::Task;
@@ -276,7 +276,7 @@ impl Engine {
             if facts.is_empty() {
                 return Ok(judged);
             }
-            match self.append(task, current, &authority.registry, &facts, now).await {
+            match self.append(task, current, scene.judged_at(), &facts, now).await {
                 Ok(()) => {
                     if let Some(held) = held.as_mut() {
                         facts.iter().for_each(|e| held.apply(e, now));
@@ -300,13 +300,13 @@ impl Engine {
         self.reload(task, held, from).await
     }
 
-    /// Appends events of a task at the version that was read, under the condition that the registry has not
-    /// moved either.
+    /// Appends events of a task at the versions they were judged on: neither the task nor the registry may have
+    /// moved since.
     pub(crate) async fn append(
         &self,
         id: &TaskId,
         task: &Task,
-        registry: &Registry,
+        at: JudgedAt,
         events: &[TaskEvent],
         now: Time,
     ) -> Result<(), AppendError> {
@@ -314,12 +314,12 @@ impl Engine {
         let encoded = events
             .iter()
             .enumerate()
-            .map(|(i, e)| encode(&stream, task.version() + i as u64, now, e, e.name()))
+            .map(|(i, e)| encode(&stream, at.task + i as u64, now, e, e.name()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| AppendError::Refused(bailiwick_store::Refusal::Unstorable("an event")))?;
         let append = Append {
-            expect: task.version(),
-            guards: vec![(self.registry_stream(), registry.version())],
+            expect: at.task,
+            guards: vec![(self.registry_stream(), at.registry)],
             views: self.views(id, task, events),
             events: encoded,
             stream,

@@ -348,7 +348,7 @@ enum Move {
 /// A node with an old fold and, perhaps, a ruling that it has not appended yet.
 struct Racer {
     seen: Task,
-    ruling: Option<(bailiwick_core::decision::Ruling, u64)>,
+    ruling: Option<bailiwick_core::decision::Ruling>,
 }
 
 const WISHES: [(&str, &str, &str); 4] = [
@@ -408,16 +408,16 @@ proptest! {
                     let (agent, tool, args) = WISHES[wish];
                     let request = world.request(agent, tool, args);
                     let scene = bailiwick_core::decision::Scene { task: &racer.seen, ..world.scene() };
-                    racer.ruling = Some((decide(scene, &request), racer.seen.version()));
+                    racer.ruling = Some(decide(scene, &request));
                 }
                 Move::Append => {
-                    let Some((ruling, read)) = racer.ruling.take() else { continue };
-                    // The store's promise: only at the version that was read.
+                    let Some(ruling) = racer.ruling.take() else { continue };
+                    // The store's promise: only at the version it was judged on.
                     let decided = ruling.decided().clone();
-                    let there = world.task.version();
+                    let there = world.scene().judged_at();
                     let mut written = Vec::new();
-                    let outcome = at_once(ruling.commit(async |events| {
-                        (read == there).then(|| written = events).ok_or("conflict")
+                    let outcome = at_once(ruling.commit(async |at, events| {
+                        (at == there).then(|| written = events).ok_or("conflict")
                     }));
                     if outcome.is_ok() {
                         world.append(written);

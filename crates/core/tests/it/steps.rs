@@ -34,8 +34,26 @@ fn an_append_that_failed_gives_nothing() {
     let mut world = World::opened(|_| {});
     let request = world.request("planner", "cloud.restart", RESTART);
     let ruling = decide(world.scene(), &request);
-    let outcome = at_once(ruling.commit(async |_| Err::<(), _>("disk full")));
+    let outcome = at_once(ruling.commit(async |_, _| Err::<(), _>("disk full")));
     assert_eq!(outcome.err(), Some("disk full"));
+}
+
+// proves: INV10
+#[test]
+fn a_ruling_says_itself_where_it_may_be_appended() {
+    let mut world = World::opened(|_| {});
+    let request = world.request("planner", "cloud.restart", RESTART);
+    let late = decide(world.scene(), &request);
+    let read = world.scene().judged_at();
+    world.must("planner", "cloud.restart", RESTART);
+    world.registry.apply(&RegistryEvent::AgentRetired { agent: agent("reader"), by: person("root") });
+    let there = world.scene().judged_at();
+    assert!(there.task > read.task && there.registry > read.registry);
+
+    // Whoever holds it cannot pass it off as one that was judged now.
+    assert_eq!(late.judged_at(), read);
+    let outcome = at_once(late.commit(async |at, _| (at == there).then_some(()).ok_or(at)));
+    assert_eq!(outcome.err(), Some(read));
 }
 
 // proves: I3, D6

@@ -384,11 +384,13 @@ impl World {
         self.commit(ruling).0
     }
 
-    /// Appends a ruling and hands out what it has become.
+    /// Appends a ruling where it was judged, and hands out what it has become.
     pub(crate) fn commit(&mut self, ruling: Ruling) -> (Decided, Outcome) {
         let decided = ruling.decided().clone();
         let mut written = Vec::new();
-        let outcome = at_once(ruling.commit(async |events| {
+        let here = self.scene().judged_at();
+        let outcome = at_once(ruling.commit(async |at, events| {
+            assert_eq!(at, here, "judged on another log than the one it is appended to");
             written = events;
             Ok::<(), ()>(())
         }));
