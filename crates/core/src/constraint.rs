@@ -53,16 +53,25 @@ pub enum Constraint {
     AllOf(Vec<Constraint>),
 }
 
-/// Numeric bounds, both included; an absent bound is open.
+/// Numeric bounds, both included; an absent bound is open. Read from the wire, a bound that is no number is an
+/// error: `null` would otherwise be written as closed and read as open.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// Least value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bound")]
     pub min: Option<Value>,
     /// Greatest value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bound")]
     pub max: Option<Value>,
+}
+
+fn bound<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    let bound = Value::deserialize(from)?;
+    match bound.as_number() {
+        Some(_) => Ok(Some(bound)),
+        None => Err(serde::de::Error::custom("a bound is a number; leave it out where there is none")),
+    }
 }
 
 /// URLs of one scheme on one host below one path.
@@ -662,6 +671,23 @@ mod tests {
             (-2i64..60).prop_map(Value::Int),
             prop::collection::vec(text.prop_map(Value::from), 0..4).prop_map(Value::List),
         ]
+    }
+
+    // proves: INV1
+    #[test]
+    fn a_bound_that_is_no_number_is_refused_and_not_read_as_open() {
+        for good in [r#"{"range":{"min":1}}"#, r#"{"range":{"min":-1,"max":2.5}}"#, r#"{"range":{}}"#] {
+            let read: Constraint = serde_json::from_str(good).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), good);
+        }
+        for bad in [r#"{"range":{"min":1,"max":null}}"#, r#"{"range":{"max":"9"}}"#, r#"{"range":{"min":[1]}}"#] {
+            let error = serde_json::from_str::<Constraint>(bad).unwrap_err().to_string();
+            assert!(error.contains("a bound is a number"), "{error}");
+        }
+        // Built by hand it admits nothing, and what was written of it is not read back as more.
+        let forged = Constraint::Range(Range { min: Some(Value::Int(1)), max: Some(Value::Null) });
+        assert!(!forged.admits(&Value::Int(5)));
+        assert!(serde_json::from_str::<Constraint>(&serde_json::to_string(&forged).unwrap()).is_err());
     }
 
     proptest! {
