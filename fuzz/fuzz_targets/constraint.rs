@@ -62,10 +62,9 @@ fn constraint(u: &mut Unstructured<'_>, depth: u8) -> Result<Constraint> {
         11 => Constraint::Url(UrlUnder { scheme: text(u)?, host: text(u)?, path: text(u)? }),
         12 => Cidr::parse(&network(u)?).map_or(Constraint::Never, Constraint::Cidr),
         13 => Constraint::Length(u.int_in_range(0..=4)?),
-        14 => Constraint::Each(Each {
-            item: Box::new(constraint(u, depth - 1)?),
-            max: u.int_in_range(0..=4)?,
-        }),
+        14 => {
+            Constraint::Each(Each { item: Box::new(constraint(u, depth - 1)?), max: u.int_in_range(0..=4)? })
+        }
         _ => Constraint::AllOf(some(u, 3, |u| constraint(u, depth - 1))?),
     })
 }
@@ -98,9 +97,46 @@ fn parsed(json: &str) -> Value {
 
 /// Pieces that paths, hosts, links, addresses and numbers are made of.
 const PIECES: [&str; 40] = [
-    "/", "//", "srv", "srvx", "a", "b", "A", "..", ".", "%2e", "\\", "*.", "*", "example.org", "www.", "EXAMPLE",
-    "https", "http", "https://", "://", ":", "8080", "443", "@", "?", "#", "10.0.0.1", "10.0.0.0", "/8", "::1", "::",
-    "50", "50.0", "0", "-", " ", "\n", "\0", "é", "null",
+    "/",
+    "//",
+    "srv",
+    "srvx",
+    "a",
+    "b",
+    "A",
+    "..",
+    ".",
+    "%2e",
+    "\\",
+    "*.",
+    "*",
+    "example.org",
+    "www.",
+    "EXAMPLE",
+    "https",
+    "http",
+    "https://",
+    "://",
+    ":",
+    "8080",
+    "443",
+    "@",
+    "?",
+    "#",
+    "10.0.0.1",
+    "10.0.0.0",
+    "/8",
+    "::1",
+    "::",
+    "50",
+    "50.0",
+    "0",
+    "-",
+    " ",
+    "\n",
+    "\0",
+    "é",
+    "null",
 ];
 
 fn text(u: &mut Unstructured<'_>) -> Result<String> {

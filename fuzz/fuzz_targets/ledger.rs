@@ -68,7 +68,9 @@ fn stored(bytes: &[u8]) {
         frontier.push(leaf_hash(b"one more"));
         assert_eq!(frontier.size(), size + 1);
     }
-    if let Some((a, b)) = bytes.split_first_chunk::<8>().and_then(|(a, rest)| Some((a, rest.first_chunk::<8>()?))) {
+    if let Some((a, b)) =
+        bytes.split_first_chunk::<8>().and_then(|(a, rest)| Some((a, rest.first_chunk::<8>()?)))
+    {
         let (a, b) = (u64::from_be_bytes(*a), u64::from_be_bytes(*b));
         for plan in [ProofPlan::inclusion(a, b), ProofPlan::consistency(a, b)].into_iter().flatten() {
             assert!(plan.ranges().all(|range| range.count.is_power_of_two() && range.count <= 128));
@@ -125,10 +127,12 @@ impl Bundle {
     fn write() -> Bundle {
         let events: Vec<Vec<u8>> = (0..5).map(|n| format!(r#"{{"n":{n}}}"#).into_bytes()).collect();
         let leaves: Vec<Hash> = events.iter().map(|event| leaf_hash(event)).collect();
-        let head = Checkpoint::new(ORIGIN, leaves.len() as u64, root_of(&leaves)).sign(&signer()).expect("a head");
+        let head =
+            Checkpoint::new(ORIGIN, leaves.len() as u64, root_of(&leaves)).sign(&signer()).expect("a head");
         let folder = std::env::temp_dir().join(format!("bailiwick-fuzz-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
-        write_bundle::<_, AuditError>(&folder, events.iter().map(Ok), &head, signer().verifier()).expect("a bundle");
+        write_bundle::<_, AuditError>(&folder, events.iter().map(Ok), &head, signer().verifier())
+            .expect("a bundle");
         let names = ["checkpoint", "vkey", "tile/entries/000.p/5", "tile/0/000.p/5"];
         let files = names.map(|name| folder.join(name));
         let files = files.map(|path| (path.clone(), fs::read(path).expect("a file of the bundle")));

@@ -30,8 +30,14 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(rest) else { return };
     match mode % 4 {
         0 => at_the_readers(text),
-        1 => token(&signed(&format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{}"}}"#, KEY.public().jkt()), text)),
-        2 => proof(&signed(&format!(r#"{{"typ":"dpop+jwt","alg":"EdDSA","jwk":{}}}"#, KEY.public().to_jwk()), text)),
+        1 => token(&signed(
+            &format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{}"}}"#, KEY.public().jkt()),
+            text,
+        )),
+        2 => proof(&signed(
+            &format!(r#"{{"typ":"dpop+jwt","alg":"EdDSA","jwk":{}}}"#, KEY.public().to_jwk()),
+            text,
+        )),
         _ => {
             let (header, claims) = text.split_once('\n').unwrap_or((text, ""));
             token(&signed(header, claims));
