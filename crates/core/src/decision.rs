@@ -74,7 +74,7 @@ pub struct Scene<'a> {
 
 impl Scene<'_> {
     /// Which versions of the task and the registry these are.
-    pub fn judged_at(&self) -> JudgedAt {
+    pub fn judged_at(self) -> JudgedAt {
         JudgedAt { task: self.task.version(), registry: self.registry.version() }
     }
 

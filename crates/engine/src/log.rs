@@ -271,12 +271,12 @@ impl Engine {
                 now,
                 fresh: true,
             };
-            let judged = judge(scene)?;
+            let (at, judged) = (scene.judged_at(), judge(scene)?);
             let facts = events(&judged);
             if facts.is_empty() {
                 return Ok(judged);
             }
-            match self.append(task, current, scene.judged_at(), &facts, now).await {
+            match self.append(task, current, at, &facts, now).await {
                 Ok(()) => {
                     if let Some(held) = held.as_mut() {
                         facts.iter().for_each(|e| held.apply(e, now));
