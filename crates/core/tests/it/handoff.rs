@@ -425,6 +425,25 @@ fn a_forged_child_can_do_no_more_than_every_hop_above_it() {
     assert_eq!(outcome(&mut world, "cloud.restart", RESTART), Ruled::Deny, "nor longer");
 }
 
+// proves: INV1, H1, H9
+#[test]
+fn a_forged_child_stands_on_a_right_to_hand_on_that_is_alive_and_names_it() {
+    let narrow = || to_use("cloud.restart").arg("vm", texts(&["db-1"]));
+    let forge = |to: &str, depth: u8, child: Capability| {
+        let mut world = World::holding(vec![narrow().and_pass(&[to], depth)]);
+        let event = forged(&mut world, "g-root", "g-forged", vec![(child, 0)]);
+        world.append(vec![TaskEvent::HandedOff(event)]);
+        world.holders.insert("executor".to_owned(), grant("g-forged"));
+        world.call("executor", "cloud.restart", RESTART).outcome
+    };
+    // One child that fits inside what the parent has, and one that is wider but asks for what fits.
+    for child in [narrow(), to_use("cloud.restart")] {
+        assert_eq!(forge("executor", 1, child.clone()), Ruled::Allow);
+        assert_eq!(forge("executor", 0, child.clone()), Ruled::Deny, "no handoff was left");
+        assert_eq!(forge("reader", 1, child), Ruled::Deny, "another agent was named");
+    }
+}
+
 // proves: A06, INV1, INV6
 #[test]
 fn orphans_cycles_and_second_parents_are_impossible() {
