@@ -18,6 +18,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
+import bailiwick_keys
 from bailiwick_keys import AgentKey, base64url
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -92,10 +93,10 @@ class Holder:
 
     def __init__(self, connection: Connection, key: AgentKey, spiffe: str, grant: str):
         self.connection, self.key, self.spiffe, self.grant = connection, key, spiffe, grant
-        self._token, self._until = "", 0.0
+        self._token, self._until = "", 0
 
     def token(self) -> str:
-        if time.monotonic() >= self._until:
+        if bailiwick_keys.now_s() >= self._until:
             url = self.connection.base + "/oauth/token"
             form = {
                 "grant_type": "client_credentials",
@@ -106,11 +107,12 @@ class Holder:
             headers = {"Content-Type": "application/x-www-form-urlencoded", "DPoP": self.key.proof("POST", url)}
             got = self.connection.send("POST", "/oauth/token", urllib.parse.urlencode(form).encode(), headers)
             self._token = got["access_token"]
-            self._until = time.monotonic() + got["expires_in"] - 10
+            self._until = bailiwick_keys.now_s() + got["expires_in"] - 10
         return self._token
 
-    def send(self, path: str, body: dict):
-        token = self.token()
+    def send(self, path: str, body: dict, token: str | None = None):
+        """`token`: one that was fetched by somebody else, presented with this holder's key."""
+        token = token or self.token()
         headers = {
             "Authorization": f"DPoP {token}",
             "DPoP": self.key.proof("POST", self.connection.base + path, token),
@@ -158,12 +160,12 @@ def ends_with_its_parent():
 class Server:
     """`bailiwick up` in a temporary folder. Stopped, and the folder removed, when this process ends."""
 
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="bailiwick-agentdojo-"))
+    def __init__(self, *options: str):
+        self.folder = Path(tempfile.mkdtemp(prefix="bailiwick-eval-"))
         self._owner = os.getpid()
         data, log = self.folder / "data", self.folder / "log"
         for _ in range(5):  # somebody else may take the port in between
-            command = [find_binary(), "up", "--listen", f"127.0.0.1:{free_port()}", "--data", str(data)]
+            command = [find_binary(), "up", "--listen", f"127.0.0.1:{free_port()}", "--data", str(data), *options]
             environment = {k: v for k, v in os.environ.items() if not k.startswith("BAILIWICK_")}
             with open(log, "ab") as out:
                 self._process = subprocess.Popen(

@@ -14,7 +14,7 @@ use bailiwick_core::agent::{OPERATORS, Person};
 use bailiwick_core::ids::{GroupId, PrincipalId};
 use bailiwick_core::tool::{Manifest, Standing};
 use bailiwick_core::{TenantId, ToolId};
-use bailiwick_engine::{Engine, Ledger, SystemClock};
+use bailiwick_engine::{Clock, Engine, Ledger, ShiftedClock, SystemClock};
 use bailiwick_gateway::{Egress, Gateway, GatewayConfig, TokenDoor};
 use bailiwick_server::ServerState;
 use bailiwick_store::{Location, Store};
@@ -59,11 +59,14 @@ pub(crate) struct Operator {
 }
 
 impl Node {
-    /// Starts a node. When this returns, it answers.
+    /// Starts a node. When this returns, it answers. With a clock that can be moved it is a node for tests.
     ///
     /// # Errors
     /// A [`Failure`] that says which part could not start.
-    pub(crate) async fn start(config: Config) -> Result<Node, Failure> {
+    pub(crate) async fn start(
+        config: Config,
+        test_clock: Option<Arc<ShiftedClock>>,
+    ) -> Result<Node, Failure> {
         if config.external_url.is_none() && !config.listen.ip().is_loopback() {
             let next = "Set `external_url` to the address that clients use, https in front of a proxy that ends TLS.";
             return Err(Failure::usage(
@@ -76,13 +79,18 @@ impl Node {
         let url = config.external_url.clone().unwrap_or_else(|| format!("http://{address}"));
         private_folder(&config.data)?;
         let keys = Keys::of(&config.data);
-        let engine = engine(&config, &keys, &url).await?;
+        let clock: Arc<dyn Clock> = match &test_clock {
+            Some(clock) => clock.clone(),
+            None => Arc::new(SystemClock::default()),
+        };
+        let engine = engine(&config, &keys, &url, clock).await?;
         let operator = found_operator(&config, &keys, &engine).await?;
         apply(&config, &engine, &operator.id).await?;
         let (issuer, audience) = engine.token_names();
         let verifier =
             Verifier::new(issuer, audience, &Jwks::new([engine.token_key().clone()])).for_tenant(TENANT);
-        let door = SharedDoor::new(TokenDoor::new(&url, verifier));
+        let time = engine.clone();
+        let door = SharedDoor::new(TokenDoor::with_clock(&url, verifier, move || time.now()));
         let gateway = Gateway::start(
             Arc::new(engine.clone()),
             door.clone(),
@@ -94,7 +102,10 @@ impl Node {
             Egress::new(Arc::new(engine.clone()), door.clone(), config.apis.clone(), GatewayConfig::at(&url))
                 .map_err(|e| Failure::usage(e.to_string(), "Correct `systems` in the configuration."))?;
         egress.observe().await.map_err(|e| Failure::failed(&e.code, e.reason.clone(), ""))?;
-        let api = server_state(&engine, &url, door);
+        let mut api = server_state(&engine, &url, door);
+        if let Some(clock) = test_clock {
+            api = api.with_test_clock(Arc::new(move |ms| clock.advance_ms(ms)));
+        }
         let router = bailiwick_server::router(api)
             .merge(bailiwick_gateway::router(gateway))
             .merge(bailiwick_gateway::egress::router(egress));
@@ -159,7 +170,12 @@ fn cannot_listen(at: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::failed("listen.failed", what, next)
 }
 
-async fn engine(config: &Config, keys: &Keys, url: &str) -> Result<Engine, Failure> {
+async fn engine(
+    config: &Config,
+    keys: &Keys,
+    url: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine, Failure> {
     let location = match &config.store {
         config::Store::Embedded => Location::Sqlite(config.data.join("ledger.db")),
         config::Store::Postgres(url) => Location::Postgres(url.expose().to_owned()),
@@ -173,7 +189,7 @@ async fn engine(config: &Config, keys: &Keys, url: &str) -> Result<Engine, Failu
         trust_domain: config.trust_domain.clone(),
         audience: GatewayConfig::at(url).resource(),
         token_ttl_secs: config.token_ttl_secs,
-        clock: Arc::new(SystemClock::default()),
+        clock,
         mint: Mint::new(url, keys.token()?),
         ledger: Ledger::new(signer),
     };

@@ -152,7 +152,8 @@ fn judge<'a>(
             .capabilities
             .iter()
             .map(|asked| within(scene, parent, child, asked))
-            .collect::<Result<_, _>>()?
+            .collect::<Result<Vec<_>, _>>()?
+            .concat()
     };
     if capabilities.is_empty() {
         let reason = format!("{} holds nothing that it may hand to {}", parent.agent, child.id);
@@ -228,26 +229,33 @@ fn window(scene: Scene<'_>, parent: &Grant, ttl_ms: Option<u64>) -> Result<Time,
     refuse(5, "handoff.widens", "delegation", reason, "Ask for less time.")
 }
 
-/// What was asked for is inside one capability of the parent that it may hand to this child, inside the
-/// child's ceiling, and inside the chain.
+/// What was asked for is inside a capability of the parent that it may hand to this child, inside the child's
+/// ceiling, and inside the chain. What names no limit of its own is cut from every capability that it lies in: a
+/// tool that the chain calls in several steps, each with other arguments, is held once for each of them.
 fn within(
     scene: Scene<'_>,
     parent: &Grant,
     child: &Agent,
     asked: &Capability,
-) -> Result<(Capability, u16), Refusal> {
-    let mut nearest: Option<String> = None;
+) -> Result<Vec<(Capability, u16)>, Refusal> {
+    let (mut nearest, mut cut): (Option<String>, Vec<(Capability, u16)>) = (None, Vec::new());
     for place in 0..parent.held.len() {
         let place = u16::try_from(place).unwrap_or(u16::MAX);
         match fits(scene, parent, place, child, asked) {
             Ok(left) => {
                 let ceiling = under_ceiling(child, asked)?;
                 inside_chain(scene, child, asked)?;
-                return Ok((bounded(asked, &left, ceiling), place));
+                cut.push((bounded(asked, &left, ceiling), place));
+                if !asked.limits.is_open() {
+                    break;
+                }
             }
             Err(Some(what)) => nearest = nearest.or(Some(what)),
             Err(None) => {}
         }
+    }
+    if !cut.is_empty() {
+        return Ok(cut);
     }
     let reason = match nearest {
         Some(what) => format!(

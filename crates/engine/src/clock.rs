@@ -29,8 +29,30 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved. For tests, and for servers started with a test clock, which
-/// say so loudly.
+/// The machine's clocks, and some time ahead of them that can only grow. For servers started with a test clock,
+/// which say so loudly.
+#[derive(Debug, Default)]
+pub struct ShiftedClock {
+    system: SystemClock,
+    ahead_ms: AtomicU64,
+}
+
+impl ShiftedClock {
+    /// Goes this much further ahead.
+    pub fn advance_ms(&self, ms: u64) {
+        let _ = self.ahead_ms.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |ahead| ahead.checked_add(ms));
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn read(&self) -> (Time, u64) {
+        let (wall, mono) = self.system.read();
+        let ahead = self.ahead_ms.load(Ordering::SeqCst);
+        (wall.plus_ms(ahead), mono.saturating_add(ahead))
+    }
+}
+
+/// A clock that stands still until it is moved. For tests.
 #[derive(Debug, Default)]
 pub struct TestClock {
     wall: AtomicU64,

@@ -33,7 +33,7 @@ mod worker;
 pub use admin::ToolState;
 pub use amend::AmendCall;
 pub use approve::{VoteAsk, Waiting};
-pub use clock::{Clock, SystemClock, TestClock};
+pub use clock::{Clock, ShiftedClock, SystemClock, TestClock};
 pub use end::{Halted, Standing};
 pub use error::{EngineError, Kind};
 pub use front::observed_rules;

@@ -14,6 +14,22 @@ use crate::handle::{admin, approvals, audit, decisions, events, halts, oauth, st
 use crate::refusal::Refusal;
 use crate::state::ServerState;
 
+macro_rules! anyone {
+    ($f:path) => {
+        Handler::Anyone(|state, ask| Box::pin($f(state, ask)))
+    };
+}
+macro_rules! person {
+    ($f:path) => {
+        Handler::Person(|state, person, ask| Box::pin($f(state, person, ask)))
+    };
+}
+macro_rules! agent {
+    ($f:path) => {
+        Handler::Agent(|state, caller, ask| Box::pin($f(state, caller, ask)))
+    };
+}
+
 /// What a handler gives, some time later.
 pub(crate) type Replying = BoxFuture<'static, Result<Reply, Refusal>>;
 
@@ -39,6 +55,18 @@ impl Handler {
     }
 }
 
+/// Moves the clock of a server that was started for tests. In no table: no other server has it.
+const TEST_CLOCK: Route = Route {
+    name: "test_clock",
+    verb: Verb::Post,
+    path: "/v1/test-clock",
+    who: Who::Operator,
+    about: "Moves the test clock",
+    takes: Some("ClockAdvance"),
+    gives: "",
+    query: &[],
+};
+
 /// The API, to be mounted or served as it is. What is in the table without a fitting handler is not served.
 pub fn router(state: ServerState) -> Router {
     let mut router = Router::new();
@@ -52,6 +80,12 @@ pub fn router(state: ServerState) -> Router {
             }
             None => tracing::error!(route = route.name, "has no fitting handler and is not served"),
         }
+    }
+    if state.test_clock.is_some() {
+        let serve = |State(state): State<ServerState>, request: Request| {
+            guard::serve(state, &TEST_CLOCK, person!(status::advance), request)
+        };
+        router = router.route(TEST_CLOCK.path, on(filter(TEST_CLOCK.verb), serve));
     }
     router.method_not_allowed_fallback(guard::wrong_method).fallback(guard::no_such_route).with_state(state)
 }
@@ -68,22 +102,6 @@ fn filter(verb: Verb) -> MethodFilter {
 /// The handler of a route, if it has one that fits.
 fn bound(route: &Route) -> Option<Handler> {
     handler(route.name).filter(|handler| handler.fits(route.who))
-}
-
-macro_rules! anyone {
-    ($f:path) => {
-        Handler::Anyone(|state, ask| Box::pin($f(state, ask)))
-    };
-}
-macro_rules! person {
-    ($f:path) => {
-        Handler::Person(|state, person, ask| Box::pin($f(state, person, ask)))
-    };
-}
-macro_rules! agent {
-    ($f:path) => {
-        Handler::Agent(|state, caller, ask| Box::pin($f(state, caller, ask)))
-    };
 }
 
 fn handler(name: &str) -> Option<Handler> {

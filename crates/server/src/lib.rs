@@ -26,4 +26,4 @@ mod wire;
 pub use bind::router;
 pub use door::{AgentDoor, Knock, Shut};
 pub use serve::serve;
-pub use state::ServerState;
+pub use state::{ServerState, TestClock};

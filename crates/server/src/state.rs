@@ -22,7 +22,11 @@ pub struct ServerState {
     pub(crate) origins: Arc<BTreeSet<String>>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) closing: Arc<watch::Sender<bool>>,
+    pub(crate) test_clock: Option<TestClock>,
 }
+
+/// Moves the clock of a server for tests, by milliseconds.
+pub type TestClock = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl ServerState {
     /// A server for `engine`, reached at `base` (scheme, host and port as clients write them). Requests to any
@@ -38,6 +42,7 @@ impl ServerState {
             base: base.into(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             closing: Arc::new(watch::channel(false).0),
+            test_clock: None,
         }
     }
 
@@ -52,6 +57,14 @@ impl ServerState {
     #[must_use]
     pub fn allow_origin(mut self, origin: &str) -> Self {
         Arc::make_mut(&mut self.origins).insert(origin.trim_end_matches('/').to_ascii_lowercase());
+        self
+    }
+
+    /// Adds the route by which an operator moves the clock, and has the status say so. For tests only: whoever may
+    /// move the clock ends every window.
+    #[must_use]
+    pub fn with_test_clock(mut self, advance: TestClock) -> Self {
+        self.test_clock = Some(advance);
         self
     }
 

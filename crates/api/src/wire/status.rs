@@ -42,6 +42,17 @@ pub struct Status {
     pub people: u64,
     /// What is frozen or killed.
     pub suspensions: Vec<SuspensionView>,
+    /// Whether this is a server for tests, whose clock can be moved. Never where anything real depends on it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub test_clock: bool,
+}
+
+/// Moves the clock of a server that was started for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClockAdvance {
+    /// How far.
+    pub seconds: u64,
 }
 
 /// What stands anywhere, right now.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -24,20 +25,29 @@ pub(crate) struct Up {
     /// Folder of keys and of the embedded store, instead of the configuration's
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// For tests: an operator may move the clock, over POST /v1/test-clock
+    #[arg(long, hide = true)]
+    test_clock: bool,
 }
 
 pub(crate) async fn run(ctx: &Ctx, up: Up) -> Done {
     let mut config = ctx.config(Secrets::Fetch)?;
     config.listen = up.listen.unwrap_or(config.listen);
     config.data = up.data.unwrap_or(config.data);
+    let clock = up.test_clock.then(Arc::default);
     let (data, tools) = (config.data.clone(), config.tools.len());
     let store = match config.store {
         Store::Embedded => format!("embedded ({})", data.display()),
         Store::Postgres(_) => "postgres".to_owned(),
     };
-    let node = ctx.out.wait("opening the log", Node::start(config)).await?;
+    let node = ctx.out.wait("opening the log", Node::start(config, clock)).await?;
     let url_file = data.join(URL_FILE);
     std::fs::write(&url_file, format!("{}\n", node.url)).map_err(|e| Failure::file(&url_file, &e))?;
+    if up.test_clock {
+        let loud = "TEST CLOCK: an operator can move this node's time. Nothing real may depend on it.";
+        ctx.out.say(&format!(" {}", ctx.out.talk.red(loud)));
+        tracing::warn!("{loud}");
+    }
     greet(ctx, &node, &store, &data);
     if tools > 0 {
         for tool in ctx.out.wait("waiting for the tool servers", node.ready(TOOLS_WITHIN)).await {

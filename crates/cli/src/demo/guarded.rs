@@ -91,7 +91,7 @@ async fn raise<'a>(stage: &'a Stage, story: &'a Story) -> anyhow::Result<Scene<'
     let keys = Keys::of(&folder.join("agents"));
     let config = config(stage, &folder, &keys, &tickets, &cloud)?;
     let data = config.data.clone();
-    let node = Node::start(config).await?;
+    let node = Node::start(config, None).await?;
     let missing = node.ready(TOOLS_WITHIN).await;
     ensure!(missing.is_empty(), "the tool servers did not offer {missing:?}");
     let person = |key: String| People::new(&node.url, key);

@@ -23,7 +23,7 @@ pub struct TokenDoor {
     verifier: Mutex<Arc<Verifier>>,
     signatures: Mutex<SignatureCache>,
     proofs: Mutex<ReplayWindow>,
-    now: fn() -> Time,
+    now: Box<dyn Fn() -> Time + Send + Sync>,
 }
 
 impl TokenDoor {
@@ -33,13 +33,17 @@ impl TokenDoor {
     }
 
     /// As [`TokenDoor::new`], with the clock given.
-    pub fn with_clock(public_url: impl Into<String>, verifier: Verifier, now: fn() -> Time) -> Self {
+    pub fn with_clock(
+        public_url: impl Into<String>,
+        verifier: Verifier,
+        now: impl Fn() -> Time + Send + Sync + 'static,
+    ) -> Self {
         TokenDoor {
             public_url: public_url.into().trim_end_matches('/').to_owned(),
             verifier: Mutex::new(Arc::new(verifier)),
             signatures: Mutex::new(SignatureCache::new(SIGNATURES)),
             proofs: Mutex::new(ReplayWindow::new(PROOFS.0, PROOFS.1)),
-            now,
+            now: Box::new(now),
         }
     }
 

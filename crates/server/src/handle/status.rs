@@ -1,7 +1,7 @@
 //! How the control plane is, and what stands.
 
 use axum::http::StatusCode;
-use bailiwick_api::wire::{HealthView, InventoryView, StandingView, Status};
+use bailiwick_api::wire::{ClockAdvance, HealthView, InventoryView, StandingView, Status};
 use bailiwick_core::agent::Person;
 use bailiwick_core::tool::Standing;
 use bailiwick_store::HealthState;
@@ -38,9 +38,25 @@ pub(crate) async fn status(state: ServerState, _: Person, _: Ask) -> Result<Repl
             tools_waiting: registry.tools().count() as u64 - classified,
             people: registry.people().count() as u64,
             suspensions: wire::suspensions(registry),
+            test_clock: state.test_clock.is_some(),
         }
     });
     Reply::json(&view)
+}
+
+/// The furthest that one request moves the test clock: a year.
+const ADVANCE_MAX_S: u64 = 366 * 86_400;
+
+/// Moves the clock of a server that was started for tests, and ends at once what is due.
+pub(crate) async fn advance(state: ServerState, _: Person, ask: Ask) -> Result<Reply, Refusal> {
+    let ask: ClockAdvance = crate::body::json(&ask.body)?;
+    let Some(advance) = state.test_clock.as_ref().filter(|_| ask.seconds <= ADVANCE_MAX_S) else {
+        let detail = format!("the clock moves by 0 to {ADVANCE_MAX_S} seconds");
+        return Err(Refusal::new(422, "clock.seconds", detail, "move it in smaller steps"));
+    };
+    advance(ask.seconds * 1000);
+    state.engine.reconcile().await?;
+    Reply::done()
 }
 
 fn store_state(state: HealthState) -> &'static str {
