@@ -39,16 +39,50 @@ def manifest(suite: str, tool: str, spec: dict, kinds: dict) -> dict:
     to."""
     effect = EFFECTS.get(spec.get("effect"), "delete")  # unknown: the strictest
     roles = {name: role if role in ROLES else "target" for name, role in spec.get("args", {}).items()}
+    records = record_kinds(kinds)
+    of = record_of(tool, effect, spec.get("result"), records)
     out = {
         "tool": f"{label(suite)}.{tool}",
         "effect": effect,
         "reversible": effect == "read" or (effect == "update" and "target" not in roles.values()),
-        "args": {name: {"role": role} for name, role in roles.items()},
-        "result": [rule(r) for r in kinds.get(spec.get("result"), [])],
+        "args": {name: argument(name, role, records) for name, role in roles.items()},
+        "result": [typed(rule(r), of) for r in kinds.get(spec.get("result"), [])],
     }
     if effect == "read":
         out["open_args"] = True
     return out
+
+
+def record_kinds(kinds: dict) -> list[str]:
+    """The result kinds that are records: they have an id."""
+    return [kind for kind, rules in kinds.items() if any(is_id(r) for r in rules)]
+
+
+def is_id(rule: dict) -> bool:
+    return rule["path"] in ("id", "id_") and rule["trust"] == "exact"
+
+
+def record_of(tool: str, effect: str, result: str | None, records: list[str]) -> str | None:
+    """The type of the records in a tool's result: the result's kind; for an effect, what its name says that it makes
+    (`create_file` gives a `created`, which is a file)."""
+    if result not in records:
+        return None
+    named = [kind for kind in records if kind in tool and effect != "read"]
+    return named[0] if len(named) == 1 else result
+
+
+def argument(name: str, role: str, records: list[str]) -> dict:
+    """An argument: `file_id` is the id of a file, on its own or inside of one that selects things."""
+    out = {"role": role}
+    if name.endswith("_id") and name[:-3] in records:
+        out["type"] = f"record:{name[:-3]}"
+    elif role == "selector":
+        out["members"] = {f"{kind}_id": f"record:{kind}" for kind in records}
+    return out
+
+
+def typed(rule: dict, of: str | None) -> dict:
+    return {**rule, "type": f"record:{of}", "assigned": True} if of is not None and is_id(rule) else rule
 
 
 def rule(given: dict) -> dict:

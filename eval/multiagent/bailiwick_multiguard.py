@@ -369,7 +369,7 @@ class Bailiwick(MultiGuard):
                 args.setdefault(step["tool"], dict(step["args"]))
         for tool, said in (grant.get("args") or {}).items():
             if any(short(c) == tool for c in held) and [s["tool"] for s in handle.task.steps].count(tool) < 2:
-                args[tool] = {**args.get(tool, {}), **said}
+                args[tool] = {**args.get(tool, {}), **{k: v for k, v in said.items() if v is not None}}
         return {
             "use": sorted({short(c) for c in held if c.get("use", True)}),
             "delegate": sorted({short(c) for c in held if c.get("delegate")}),

@@ -223,6 +223,8 @@ pub struct HandoffMade {
     pub delivered: Value,
     /// Names of the fields that were not delivered.
     pub stripped: Vec<String>,
+    /// Where the values in it came from, in words. What the sender says of them proves nothing.
+    pub sources: Vec<String>,
 }
 
 /// An addition to the chain that an agent asks for.

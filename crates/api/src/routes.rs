@@ -505,6 +505,7 @@ fn schemas() -> Map<String, Json> {
         EventNotice,
         EventView,
         GrantView,
+        SeekingView,
         HaltAsk,
         HaltKind,
         HaltedView,

@@ -13,6 +13,8 @@ use bailiwick_core::origin::Origin;
 use bailiwick_core::{DecisionId, GrantId};
 use serde::Serialize;
 
+use crate::movement::in_words;
+
 /// What a node stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -228,6 +230,13 @@ impl Graph {
     }
 
     fn reported(&mut self, reported: &Reported) {
+        // What came back went into the branch of whoever asked, under this label.
+        let called =
+            self.edges.iter().find(|e| e.from == reported.decision.as_str() && e.relation == "called");
+        if let Some(tool) = called.map(|e| e.to.clone()) {
+            let relation = format!("returned {}", in_words(&reported.label));
+            self.edge(&tool, reported.decision.as_str(), &shorten(&relation));
+        }
         let went = match reported.went {
             Went::Done => return,
             Went::Failed => "failed",
@@ -241,6 +250,11 @@ impl Graph {
             Some(new) => {
                 self.node(new.grant.as_str(), NodeKind::Grant, handed.to.as_str(), None);
                 self.edge(handed.parent.as_str(), new.grant.as_str(), "handed_off");
+                if let Some(fields) = handed.delivered.as_map().filter(|fields| !fields.is_empty()) {
+                    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+                    let relation = format!("delivered {}: {}", names.join(", "), in_words(&new.label));
+                    self.edge(handed.parent.as_str(), new.grant.as_str(), &shorten(&relation));
+                }
             }
             None => {
                 let id = handed.decision.as_str();
@@ -294,7 +308,14 @@ mod tests {
             inputs: BTreeMap::new(),
             types: BTreeMap::new(),
             chain: None,
-            limits: TaskLimits { until: Time(9), asks: 1, handoffs: 1, depth: 1, refusals: None },
+            limits: TaskLimits {
+                until: Time(9),
+                asks: 1,
+                handoffs: 1,
+                depth: 1,
+                refusals: None,
+                seeking: None,
+            },
             grant: "g-abc-0".parse().unwrap(),
             agent: "support".parse().unwrap(),
             capabilities: vec![],

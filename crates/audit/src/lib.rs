@@ -5,13 +5,14 @@
 //! (C2SP tlog-tiles layout in a folder) carries everything an auditor needs to check it offline.
 //!
 //! Everything here is pure, values in and values out, except [`bundle`], which reads and writes files.
-//! Only [`graph`] knows what an event means; a verifier needs none of it.
+//! Only [`graph`] and [`movement`] know what an event means; a verifier needs none of it.
 //!
 //! - [`tree`]: leaf and node hashes, the frontier a writer keeps, inclusion and consistency proofs
 //! - [`checkpoint`]: signed notes, their keys, and the checkpoint inside
 //! - [`tile`]: where hashes and entries live in a tlog-tiles layout
 //! - [`proof`]: a receipt for one event that verifies without the log
 //! - [`bundle`]: writing and verifying an evidence bundle
+//! - [`movement`]: what data moved where in one task, under which label
 //! - [`graph`]: who wanted what and where values came from, as a graph of one task's events
 //! - [`error`]: what can be wrong, with stable codes
 
@@ -19,6 +20,7 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod error;
 pub mod graph;
+pub mod movement;
 pub mod proof;
 pub mod tile;
 pub mod tree;

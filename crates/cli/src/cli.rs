@@ -96,8 +96,8 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     /// Why a call or handoff was decided as it was
     Why(cmd::why::Which),
-    /// From a decision back to the human intent
-    Trace(cmd::why::Which),
+    /// From a decision back to the human intent; with --data, what data moved where in a task
+    Trace(cmd::why::Traced),
     /// The ledger: export it, verify it
     #[command(subcommand)]
     Audit(cmd::audit::Audit),

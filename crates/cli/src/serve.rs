@@ -170,12 +170,7 @@ fn cannot_listen(at: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::failed("listen.failed", what, next)
 }
 
-async fn engine(
-    config: &Config,
-    keys: &Keys,
-    url: &str,
-    clock: Arc<dyn Clock>,
-) -> Result<Engine, Failure> {
+async fn engine(config: &Config, keys: &Keys, url: &str, clock: Arc<dyn Clock>) -> Result<Engine, Failure> {
     let location = match &config.store {
         config::Store::Embedded => Location::Sqlite(config.data.join("ledger.db")),
         config::Store::Postgres(url) => Location::Postgres(url.expose().to_owned()),

@@ -19,8 +19,8 @@ use crate::capability::{Capability, Limits};
 use crate::chain::{Act, Chain, Step};
 use crate::constraint::Constraint;
 use crate::decision::{
-    PENDING, RECORDED_MAX, Scene, aftermath, is_dangerous, may_vote, provenance, refused_at_the_door,
-    resource, why,
+    PENDING, RECORDED_MAX, Scene, Tried, aftermath, has_unexplained, is_dangerous, is_inside, may_vote,
+    refused_at_the_door, resource, why,
 };
 use crate::event::{Asked, Ruled, TaskEvent, Why};
 use crate::grant::Grant;
@@ -28,7 +28,7 @@ use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId,
 use crate::time::Time;
 use crate::tool::{Effect, Manifest, Standing, ToolPattern};
 use crate::value::{Digest, Value};
-use crate::verdict::{Approved, Deed, Facts, Verdict};
+use crate::verdict::{Approved, Deed, Facts, Flow, Verdict};
 
 /// Steps in one amendment.
 pub const AMENDED_STEPS_MAX: usize = 8;
@@ -467,7 +467,7 @@ fn unexplained(
     }
     let unknown = |name: &String, value: &Value| {
         let role = manifest.args.get(name).map_or(crate::tool::Role::Target, |arg| arg.role);
-        !value.is_blank() && matches!(provenance(scene, role, value), Some(Err(())))
+        !value.is_blank() && has_unexplained(scene, manifest.args.get(name), role, value)
     };
     args.iter()
         .filter(|(name, constraint)| match constraint {
@@ -496,6 +496,8 @@ fn foreseeable(
     let by = scene.registry.people().filter(|p| !p.workload).map(|p| p.id.clone()).collect();
     let supposed = |group: GroupId| Approved { by, group };
     let values = Value::Map(exact.clone());
+    // What the amendment names, it fixes.
+    let flow = Flow::of(manifest, &exact, |_| true, |wanted| is_inside(scene.registry, wanted));
     let mut facts = Facts {
         deed: Deed::Call(manifest),
         agent,
@@ -508,6 +510,7 @@ fn foreseeable(
         args: &values,
         label: &grant.label,
         unexplained,
+        flow: &flow,
         approval: None,
         now: scene.now,
         remaining_ms: grant.until.since(scene.now),
@@ -580,7 +583,11 @@ const WAIT: &str = "Wait for the answer, then make the call.";
 
 fn told(scene: Scene<'_>, request: &AmendRequest, proposed: Proposed) -> (Proposed, Vec<TaskEvent>) {
     let after = match proposed.outcome {
-        Ruled::Deny => aftermath(scene, &request.agent, "a proposal", None),
+        Ruled::Deny => {
+            let tried =
+                Tried { agent: &request.agent, why: &proposed.why, what: "a proposal", handoff: false };
+            aftermath(scene, &tried, "a proposal", None)
+        }
         Ruled::Allow | Ruled::Ask => Vec::new(),
     };
     let events = core::iter::once(TaskEvent::AmendmentProposed(proposed.clone())).chain(after).collect();

@@ -18,13 +18,13 @@ use crate::event::{Asked, Cause, Charge, Decided, Ruled, TaskEvent, Why};
 use crate::grant::{Grant, Held};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId, StepId, ToolId};
 use crate::label::Label;
-use crate::origin::{Origin, identify, leaves, mentions, steering};
+use crate::origin::{Kind, Origin, Sourced, Wanted, host_in_domains, in_domains, leaves, mentions, steering};
 use crate::registry::Registry;
 use crate::task::{Task, TaskState};
 use crate::time::Time;
-use crate::tool::{Effect, Manifest, Role, Standing};
+use crate::tool::{Arg, Effect, Manifest, Role, Standing};
 use crate::value::{Digest, Value};
-use crate::verdict::{Approved, Deed, Facts, Observed, Policy, Resource, Verdict};
+use crate::verdict::{Approved, Deed, Facts, Flow, Observed, Policy, Resource, Verdict};
 
 /// One tool call to be decided. The caller has been proven; ids were made by the engine.
 #[derive(Debug, Clone)]
@@ -231,6 +231,7 @@ struct Yes<'a> {
     step: Option<&'a Step>,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
+    sources: Vec<Sourced>,
     approval: Option<ApprovalId>,
     why: Why,
 }
@@ -240,6 +241,7 @@ struct Question {
     terms: AskTerms,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
+    sources: Vec<Sourced>,
     pin: Option<Digest>,
 }
 
@@ -273,12 +275,27 @@ fn judge<'a>(scene: Scene<'a>, request: &Request, observed: &mut Option<Observed
     let (place, spent_up) = capability(scene, line, manifest, args)?;
     let step = chain_step(scene, agent, manifest, args)?;
     let label = grant.label.join(&request.claims);
-    let (origins, unexplained) = explain(scene, line, manifest, args, step, place);
+    let Explanation { origins, unexplained, sources } = explain(scene, line, manifest, args, step, place);
+    let fixed = |name: &str| pinned_by_step(step, name) || pinned_by_root(line, place, name);
+    let flow = Flow::of(manifest, args, fixed, |wanted| is_inside(scene.registry, wanted));
     sink(manifest, &label)?;
     consent(
         scene,
         request,
-        Case { grant, agent, manifest, args, step, place, spent_up, label, origins, unexplained },
+        Case {
+            grant,
+            agent,
+            manifest,
+            args,
+            step,
+            place,
+            spent_up,
+            label,
+            origins,
+            unexplained,
+            sources,
+            flow,
+        },
         observed,
     )
 }
@@ -295,6 +312,8 @@ struct Case<'a, 'r> {
     label: Label,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
+    sources: Vec<Sourced>,
+    flow: Flow,
 }
 
 /// Step 1: the caller holds this grant, with one of its agent's keys, and the token is in time.
@@ -626,10 +645,10 @@ fn explain(
     args: &BTreeMap<String, Value>,
     step: Option<&Step>,
     place: u16,
-) -> (BTreeMap<String, Origin>, BTreeSet<String>) {
-    let (mut origins, mut unexplained) = (BTreeMap::new(), BTreeSet::new());
+) -> Explanation {
+    let mut found = Explanation::default();
     if manifest.effect == Effect::Read {
-        return (origins, unexplained);
+        return found;
     }
     for (name, value) in args {
         let declared = manifest.args.get(name);
@@ -640,55 +659,117 @@ fn explain(
         }
         let amended = step.and_then(|step| scene.task.amended_by(&step.id));
         if let Some(approval) = amended.filter(|_| pinned_by_step(step, name)) {
-            origins.insert(name.clone(), Origin::Amendment { approval: approval.clone() });
+            let origin = Origin::Amendment { approval: approval.clone() };
+            found.origins.insert(name.clone(), origin.clone());
+            found.tell(name, role, "", Some(origin), None);
             continue;
         }
         if pinned_by_step(step, name) || pinned_by_root(line, place, name) {
-            origins.insert(name.clone(), Origin::Chain);
+            found.origins.insert(name.clone(), Origin::Chain);
+            found.tell(name, role, "", Some(Origin::Chain), None);
             continue;
         }
-        match provenance(scene, role, value) {
-            Some(Ok(origin)) => {
-                origins.insert(name.clone(), origin);
+        let wanted = wanted(declared, role, value);
+        if role.steers() && wanted.is_empty() {
+            found.unexplained.insert(name.clone());
+            found.tell(name, role, "", None, None);
+        }
+        for wanted in &wanted {
+            let origin = origin_of(scene, wanted);
+            match &origin {
+                Some(origin) => {
+                    found.origins.entry(name.clone()).or_insert_with(|| origin.clone());
+                }
+                None => {
+                    found.unexplained.insert(name.clone());
+                }
             }
-            Some(Err(())) => {
-                unexplained.insert(name.clone());
-            }
-            None => {}
+            let seen = if origin.is_none() { scene.task.seen(wanted) } else { None };
+            found.tell(name, role, wanted.text(), origin, seen);
+        }
+        if found.unexplained.contains(name) {
+            found.origins.remove(name);
         }
     }
-    (origins, unexplained)
+    found
 }
 
-/// `None`: the role does not steer and nothing in it does. `Err`: something in it is unexplained. What steers is
-/// looked at as a whole; anything else for the addresses, links and accounts in it, which whoever reads it could
-/// follow.
-pub(crate) fn provenance(scene: Scene<'_>, role: Role, value: &Value) -> Option<Result<Origin, ()>> {
+/// Where the values of an act came from.
+#[derive(Default)]
+struct Explanation {
+    origins: BTreeMap<String, Origin>,
+    unexplained: BTreeSet<String>,
+    sources: Vec<Sourced>,
+}
+
+/// How many values of one act are told with their sources; those that nobody vouches for come first.
+const SOURCES_MAX: usize = 24;
+
+impl Explanation {
+    fn tell(
+        &mut self,
+        arg: &str,
+        role: Role,
+        value: &str,
+        from: Option<Origin>,
+        seen: Option<(String, String)>,
+    ) {
+        if self.sources.len() >= SOURCES_MAX {
+            let settled = self.sources.iter().rposition(|s| s.from.is_some()).filter(|_| from.is_none());
+            match settled {
+                Some(place) => self.sources.remove(place),
+                None => return,
+            };
+        }
+        let value = if role == Role::Secret { "" } else { value };
+        self.sources.push(Sourced::new(arg, value, from, seen));
+    }
+}
+
+/// What has to be explained in an argument. What steers is looked at as a whole; anything else for the addresses,
+/// links, accounts and numbers in it, which whoever reads it could follow.
+pub(crate) fn wanted(arg: Option<&Arg>, role: Role, value: &Value) -> Vec<Wanted> {
     let mut wanted: Vec<_> = if role.steers() {
-        steering(value).iter().map(|leaf| identify(leaf)).collect()
+        steering(value, arg)
     } else {
-        leaves(value).iter().flat_map(|leaf| mentions(leaf)).collect()
+        leaves(value).iter().flat_map(|leaf| mentions(leaf)).map(Wanted::One).collect()
     };
     if role.steers() && wanted.is_empty() {
-        return Some(Err(()));
+        return wanted;
     }
-    wanted.extend(member_names(value).into_iter().flat_map(mentions));
-    let known = |id| {
-        scene
-            .task
-            .explained()
-            .origin_of(id)
-            .cloned()
-            .or_else(|| in_directory(scene.registry, id).then_some(Origin::Directory))
-    };
-    let mut first = None;
-    for id in &wanted {
-        match known(id) {
-            Some(origin) => first = first.or(Some(origin)),
-            None => return Some(Err(())),
+    wanted.extend(member_names(value).into_iter().flat_map(mentions).map(Wanted::One));
+    wanted
+}
+
+/// Whether something in an argument has to be explained and is not.
+pub(crate) fn has_unexplained(scene: Scene<'_>, arg: Option<&Arg>, role: Role, value: &Value) -> bool {
+    let wanted = wanted(arg, role, value);
+    (role.steers() && wanted.is_empty()) || wanted.iter().any(|wanted| origin_of(scene, wanted).is_none())
+}
+
+/// Who vouches for a value: the task, or the organisation's directory.
+pub(crate) fn origin_of(scene: Scene<'_>, wanted: &Wanted) -> Option<Origin> {
+    let known = scene.task.explained().vouches(wanted).cloned();
+    known.or_else(|| scene.registry.vouches(wanted).then_some(Origin::Directory))
+}
+
+/// Whether a target is the organisation's own: an address or a host of its own domains, or a value that its
+/// directory lists.
+pub fn is_inside(registry: &Registry, wanted: &Wanted) -> bool {
+    let own = &registry.directory().own_domains;
+    match wanted {
+        Wanted::One(id) | Wanted::OneOrRecord(id)
+            if id.kind == Kind::Address && in_domains(&id.text, own) =>
+        {
+            true
         }
+        Wanted::One(id) | Wanted::OneOrRecord(id)
+            if id.kind == Kind::Url && host_in_domains(&id.text, own) =>
+        {
+            true
+        }
+        _ => registry.vouches(wanted),
     }
-    first.map(Ok)
 }
 
 /// The names of all members inside a value: whoever reads it could follow them as well.
@@ -701,10 +782,6 @@ fn member_names(value: &Value) -> Vec<&str> {
             .collect(),
         _ => Vec::new(),
     }
-}
-
-fn in_directory(registry: &Registry, id: &crate::origin::Identifier) -> bool {
-    registry.directory().known.iter().any(|known| identify(known) == *id)
 }
 
 fn pinned_by_step(step: Option<&Step>, name: &str) -> bool {
@@ -790,6 +867,7 @@ fn consent<'a>(
         terms,
         origins: case.origins,
         unexplained: case.unexplained,
+        sources: case.sources,
         pin,
     })))
 }
@@ -839,10 +917,13 @@ fn floor(case: &Case<'_, '_>) -> Option<(String, String, AskTerms)> {
     if names.is_empty() {
         return None;
     }
+    let told: Vec<String> =
+        case.sources.iter().filter(|s| s.from.is_none()).take(3).map(Sourced::in_words).collect();
     let reason = format!(
-        "nobody in this task has vouched for the value of {} in {}",
+        "nobody in this task has vouched for the value of {} in {} ({})",
         names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
-        case.manifest.tool
+        case.manifest.tool,
+        told.join("; ")
     );
     let terms = AskTerms {
         group: GroupId::parse(APPROVERS).ok()?,
@@ -868,6 +949,7 @@ fn yes<'a>(case: Case<'a, '_>, presented: Option<&Approval>, rules: &str) -> Yes
         step: case.step,
         origins: case.origins,
         unexplained: case.unexplained,
+        sources: case.sources,
         approval: presented.map(|a| a.id.clone()),
         why: why(10, "allowed", rules, reason, ""),
     }
@@ -1019,6 +1101,7 @@ fn facts<'f>(
         args: shown,
         label: &case.label,
         unexplained: &case.unexplained,
+        flow: &case.flow,
         approval,
         now: scene.now,
         remaining_ms: case.grant.until.since(scene.now),
@@ -1026,7 +1109,7 @@ fn facts<'f>(
 }
 
 /// What is recorded of arguments: all of them, or their hash and a beginning when they are long (A72).
-fn recorded(shown: Value) -> Value {
+pub(crate) fn recorded(shown: Value) -> Value {
     let text = shown.canonical();
     if text.len() <= RECORDED_MAX {
         return shown;
@@ -1086,6 +1169,7 @@ impl<'a> Draft<'a> {
             origins: BTreeMap::new(),
             unexplained: BTreeSet::new(),
             observed: None,
+            sources: Vec::new(),
             policy: scene.policy.version(),
             epoch: scene.registry.version(),
             asked: None,
@@ -1103,6 +1187,7 @@ impl<'a> Draft<'a> {
         self.decided.chain_step = yes.step.map(|s: &Step| -> StepId { s.id.clone() });
         self.decided.origins = yes.origins;
         self.decided.unexplained = yes.unexplained;
+        self.decided.sources = yes.sources;
         self.decided.approval = yes.approval;
         self.decided.charge = Some(yes.charge);
         let grant_until = self.scene.task.grant(&self.request.grant).map_or(self.scene.now, |g| g.until);
@@ -1119,7 +1204,8 @@ impl<'a> Draft<'a> {
             return self.without_permit(vec![]);
         }
         let what = self.request.tool.to_string();
-        let consequences = aftermath(self.scene, &self.request.agent, &what, deviation);
+        let tried = Tried { agent: &self.request.agent, why: &self.decided.why, what: &what, handoff: false };
+        let consequences = aftermath(self.scene, &tried, &what, deviation);
         self.without_permit(consequences)
     }
 
@@ -1127,6 +1213,7 @@ impl<'a> Draft<'a> {
         let limits = &self.scene.task.opening().limits;
         self.decided.origins = question.origins;
         self.decided.unexplained = question.unexplained;
+        self.decided.sources = question.sources;
         // The same act asked again while the first question waits is the same question.
         let waiting = self.scene.task.approvals().find(|a| {
             a.grant == self.request.grant
@@ -1175,14 +1262,16 @@ impl<'a> Draft<'a> {
 /// there were too many, so that whoever probes is stopped and seen (N3).
 pub(crate) fn aftermath(
     scene: Scene<'_>,
-    agent: &AgentId,
+    tried: &Tried<'_>,
     what: &str,
     deviation: Option<Deviation>,
 ) -> Vec<TaskEvent> {
     let by = || "bailiwick".to_string();
+    let agent = tried.agent;
     let left = || format!("{agent} left the declared chain with {what}");
     match deviation.unwrap_or_default() {
         Deviation::Refuse => too_many_refusals(scene)
+            .or_else(|| too_much_sought(scene, tried))
             .map(|reason| TaskEvent::Frozen { by: by(), reason })
             .into_iter()
             .collect(),
@@ -1191,6 +1280,24 @@ pub(crate) fn aftermath(
             vec![TaskEvent::Ended { cause: Cause::Deviation, by: by(), reason: left() }]
         }
     }
+}
+
+/// A refusal as it will count.
+pub(crate) struct Tried<'a> {
+    pub(crate) agent: &'a AgentId,
+    pub(crate) why: &'a Why,
+    pub(crate) what: &'a str,
+    pub(crate) handoff: bool,
+}
+
+fn too_much_sought(scene: Scene<'_>, tried: &Tried<'_>) -> Option<String> {
+    let limit = scene.task.opening().limits.seeking?;
+    let before = scene.task.seeking().get(tried.agent).cloned().unwrap_or_default();
+    let mut after = before.clone();
+    after.note(tried.why, tried.what, tried.handoff);
+    let score = scene.task.seeking_score().saturating_add(after.score() - before.score());
+    (score > limit && after.score() > before.score() && *scene.task.state() == TaskState::Open)
+        .then(|| format!("{} seeks more authority than it has: it {}", tried.agent, after.in_words()))
 }
 
 fn too_many_refusals(scene: Scene<'_>) -> Option<String> {

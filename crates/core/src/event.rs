@@ -16,7 +16,7 @@ use crate::ids::{
 use crate::input::InputTypes;
 use crate::label::Label;
 use crate::lease::LeaseFact;
-use crate::origin::{Identifier, Origin};
+use crate::origin::{Identifier, Origin, Sourced};
 use crate::time::Time;
 use crate::tool::Effect;
 use crate::value::{Digest, Value};
@@ -73,6 +73,9 @@ pub struct TaskLimits {
     /// Refusals in all; one more freezes the task. Absent: counted only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusals: Option<u32>,
+    /// Tries for more authority than there is, over all agents; one more freezes the task. Absent: counted only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeking: Option<u32>,
 }
 
 /// A task as it was opened.
@@ -257,6 +260,9 @@ pub struct Decided {
     /// What rules that are only observed would have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
+    /// The values behind both, one by one, as far as they are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Sourced>,
     /// The policy version.
     pub policy: Digest,
     /// The registry version.
@@ -312,6 +318,9 @@ pub struct Reported {
     /// Values it explains, with the field each came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub explains: Vec<(Identifier, String)>,
+    /// Values it shows and does not explain, with the field each stood in: for telling people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shows: Vec<(Identifier, String)>,
     /// A note of the enforcement point on a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -350,6 +359,9 @@ pub struct HandedOff {
     /// What rules that are only observed would have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
+    /// Where the values in it came from, as far as they are told: what the sender says of them proves nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Sourced>,
     /// The policy version.
     pub policy: Digest,
     /// The registry version.

@@ -13,15 +13,16 @@ use alloc::vec::Vec;
 use crate::agent::Agent;
 use crate::capability::{Capability, Delegate};
 use crate::chain::{Act, Risk, Step};
-use crate::decision::{Scene, aftermath, refused_at_the_door, why};
+use crate::decision::{Scene, Tried, aftermath, origin_of, refused_at_the_door, why};
 use crate::event::{HandedOff, NewGrant, Ruled, TaskEvent, Why};
 use crate::grant::Grant;
 use crate::ids::{AgentId, DecisionId, GrantId};
 use crate::opening::classified;
+use crate::origin::{Sourced, Wanted, identify, leaves, mentions};
 use crate::time::Time;
 use crate::tool::{Effect, Manifest, ToolPattern};
 use crate::value::{Digest, Value};
-use crate::verdict::{Deed, Facts, Observed, Verdict};
+use crate::verdict::{Deed, Facts, Flow, Observed, Verdict};
 
 /// A handoff to be decided. The parent has been proven; ids were made by the engine.
 #[derive(Debug, Clone)]
@@ -54,7 +55,7 @@ pub struct HandoffRequest {
 pub const DEPTH_MAX: u8 = 8;
 
 /// Longest payload, in canonical bytes.
-pub const PAYLOAD_MAX: usize = 32_768;
+pub const PAYLOAD_MAX: usize = 524_288;
 
 /// Decides one handoff. Total: whatever cannot be judged is a refusal. What comes back is an event that nobody
 /// knows of yet: the child grant exists once it has been appended, because the fold makes it, and not before.
@@ -73,6 +74,7 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
         delivered: Value::empty(),
         stripped: BTreeSet::new(),
         observed: None,
+        sources: Vec::new(),
         policy: scene.policy.version(),
         epoch: scene.registry.version(),
         proof: request.proof,
@@ -91,6 +93,7 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
                 grant: Some(made.grant),
                 asked: Vec::new(),
                 chain_step: made.step.map(|s| s.id.clone()),
+                sources: sources(scene, &made.delivered),
                 delivered: made.delivered,
                 stripped: made.stripped,
                 ..blank
@@ -99,13 +102,50 @@ pub fn hand_off(scene: Scene<'_>, request: &HandoffRequest) -> HandedOff {
     }
 }
 
+/// How many values of a payload are told with their sources.
+const SOURCES_MAX: usize = 64;
+
+/// Where the values of a payload came from: its addresses, links, accounts and numbers, and every value that
+/// somebody vouches for. Whatever the sender says of them is content like the rest.
+fn sources(scene: Scene<'_>, delivered: &Value) -> Vec<Sourced> {
+    let mut out = Vec::new();
+    for (field, value) in delivered.as_map().into_iter().flatten() {
+        for leaf in leaves(value) {
+            let whole = Wanted::OneOrRecord(identify(&leaf));
+            let origin = origin_of(scene, &whole);
+            let wanted = match origin {
+                Some(_) => vec![whole],
+                None => mentions(&leaf).into_iter().map(Wanted::One).collect(),
+            };
+            for wanted in wanted {
+                if out.len() >= SOURCES_MAX {
+                    return out;
+                }
+                let from = origin_of(scene, &wanted);
+                let seen = if from.is_none() { scene.task.seen(&wanted) } else { None };
+                out.push(Sourced::new(field, wanted.text(), from, seen));
+            }
+        }
+    }
+    out
+}
+
+/// What is recorded of a handoff: a long payload as its hash and its beginning (A72).
+pub fn recorded(handed: &HandedOff) -> HandedOff {
+    HandedOff { delivered: crate::decision::recorded(handed.delivered.clone()), ..handed.clone() }
+}
+
 /// What follows from a handoff besides its own record: a refused one may be a deviation from the chain (T4), or
 /// one refusal too many (N3). To be appended right after the handoff, at the version that was read.
 pub fn consequences(scene: Scene<'_>, handed: &HandedOff) -> Vec<TaskEvent> {
     let rule = scene.task.chain().filter(|_| handed.why.step == 6);
     let rule = rule.map(|chain| chain.deviation(&[Risk::HandOff], false));
     match handed.outcome {
-        Ruled::Deny => aftermath(scene, &handed.from, &format!("a handoff to {}", handed.to), rule),
+        Ruled::Deny => {
+            let tried =
+                Tried { agent: &handed.from, why: &handed.why, what: handed.to.as_str(), handoff: true };
+            aftermath(scene, &tried, &format!("a handoff to {}", handed.to), rule)
+        }
         Ruled::Allow | Ruled::Ask => Vec::new(),
     }
 }
@@ -486,6 +526,7 @@ fn policy(
         args: delivered,
         label: &parent.label,
         unexplained: &BTreeSet::new(),
+        flow: &Flow::default(),
         approval: None,
         now: scene.now,
         remaining_ms: until.since(scene.now),

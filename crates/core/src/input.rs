@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::constraint::{Constraint, is_host};
 use crate::origin::{Kind, identify};
+use crate::typed::ValueType;
 use crate::value::Value;
 
 /// The type of an input.
@@ -153,6 +154,20 @@ pub struct InputType {
 }
 
 impl InputType {
+    /// The type of value that it explains, where manifests have one for it.
+    pub fn as_value_type(&self) -> Option<ValueType> {
+        Some(match self.kind {
+            InputKind::Mail => ValueType::Address,
+            InputKind::Url | InputKind::Host => ValueType::Url,
+            InputKind::Path => ValueType::Path,
+            InputKind::Account => ValueType::Account,
+            InputKind::Phone => ValueType::Phone,
+            InputKind::Record => ValueType::parse(&format!("record:{}", self.of.as_deref()?)).ok()?,
+            InputKind::Amount | InputKind::Date | InputKind::Number | InputKind::Flag | InputKind::Text => {
+                return None;
+            }
+        })
+    }
     /// A required input of a type; for builders.
     pub fn of(kind: InputKind) -> Self {
         InputType {

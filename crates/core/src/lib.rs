@@ -26,9 +26,11 @@ pub mod lease;
 pub mod opening;
 pub mod origin;
 pub mod registry;
+pub mod seeking;
 pub mod task;
 pub mod time;
 pub mod tool;
+pub mod typed;
 pub mod value;
 pub mod verdict;
 

@@ -2,8 +2,8 @@
 //!
 //! A value that steers where an effect lands must equal one the person gave, one the organisation lists, or
 //! one from a result field that a manifest trusts. Equality is by type: a mail address equals a mail
-//! address, an account an account. Containment never counts, and nothing is merged across types: the text
-//! "June 13" does not explain file 13.
+//! address, an account an account, the id of a file the id of a file. Containment never counts, and nothing is
+//! merged across types: the text "June 13" does not explain file 13, and mail 13 does not either.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::constraint::split_url;
 use crate::ids::ApprovalId;
-use crate::tool::{ResultRule, Trust, When};
-use crate::value::Value;
+use crate::tool::{Arg, ResultRule, Role, Trust, When};
+use crate::typed::{ValueType, phone};
+use crate::value::{Digest, Value};
 
 /// The type by which two values are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,6 +30,16 @@ pub enum Kind {
     Account,
     /// Anything else, compared exactly.
     Plain,
+    /// A telephone number.
+    Phone,
+    /// A file path.
+    Path,
+    /// A day, or a moment.
+    Date,
+    /// A decimal number.
+    Amount,
+    /// The id of a record of a stated type.
+    Record,
 }
 
 /// A value in the form in which it is compared.
@@ -39,6 +50,36 @@ pub struct Identifier {
     pub kind: Kind,
     /// Its one spelling.
     pub text: String,
+    /// For a record's id: the record's type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+}
+
+impl Identifier {
+    fn of_kind(kind: Kind, text: String) -> Self {
+        Identifier { kind, text, of: None }
+    }
+}
+
+/// What a steering value has to equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// This value.
+    One(Identifier),
+    /// This value, or the id of some record whose type the manifest does not state.
+    OneOrRecord(Identifier),
+    /// Nothing can explain it: it is no value of the type that the manifest states.
+    Nothing(String),
+}
+
+impl Wanted {
+    /// The value as it is told to people.
+    pub fn text(&self) -> &str {
+        match self {
+            Wanted::One(id) | Wanted::OneOrRecord(id) => &id.text,
+            Wanted::Nothing(text) => text,
+        }
+    }
 }
 
 /// Who vouches for a value.
@@ -68,6 +109,57 @@ pub enum Origin {
         /// The field.
         field: String,
     },
+}
+
+/// One value of an act, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sourced {
+    /// The argument it stands in; for a payload, the field.
+    pub arg: String,
+    /// The value, shortened; left out for secrets.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// Who vouches for it. Absent: nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
+    /// Where the task has come across a value that nobody vouches for: a tool and a field of its result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<(String, String)>,
+}
+
+/// Characters that change how others are shown, or are not seen at all, become a mark.
+fn visible(c: char) -> char {
+    let hidden = c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    if hidden { '\u{fffd}' } else { c }
+}
+
+/// Longest value that is told, in characters.
+const TOLD_CHARS: usize = 80;
+
+impl Sourced {
+    /// A value with its source: shortened, and with nothing in it that a screen would not show as it is.
+    pub fn new(arg: &str, value: &str, from: Option<Origin>, seen: Option<(String, String)>) -> Self {
+        let told = |text: &str| text.chars().take(TOLD_CHARS).map(visible).collect::<String>();
+        Sourced { arg: told(arg), value: told(value), from, seen }
+    }
+    /// In words, for decisions and approval cards.
+    pub fn in_words(&self) -> String {
+        let value =
+            if self.value.is_empty() { "its value".to_string() } else { format!("\"{}\"", self.value) };
+        let arg = &self.arg;
+        match (&self.from, &self.seen) {
+            (Some(origin), _) => format!("`{arg}`: {value} comes from {}", origin.in_words()),
+            (None, Some((tool, field))) => {
+                format!("`{arg}`: nobody vouches for {value}; it stood in `{field}` of what {tool} returned")
+            }
+            (None, None) => {
+                format!("`{arg}`: nobody vouches for {value}, and nothing this task read has shown it")
+            }
+        }
+    }
 }
 
 impl Origin {
@@ -112,6 +204,20 @@ impl Explained {
     pub fn origin_of(&self, id: &Identifier) -> Option<&Origin> {
         self.known.get(id)
     }
+    /// Who vouches for a value that is wanted, if anybody does.
+    pub fn vouches(&self, wanted: &Wanted) -> Option<&Origin> {
+        match wanted {
+            Wanted::One(id) => self.known.get(id),
+            Wanted::OneOrRecord(id) => self.known.get(id).or_else(|| self.record(&id.text)),
+            Wanted::Nothing(_) => None,
+        }
+    }
+    /// The origin of a record of any type with this id.
+    fn record(&self, text: &str) -> Option<&Origin> {
+        let first = Identifier::of_kind(Kind::Record, text.to_string());
+        let (id, origin) = self.known.range(first..).next()?;
+        (id.kind == Kind::Record && id.text == text).then_some(origin)
+    }
     /// How many values are kept.
     pub fn len(&self) -> usize {
         self.known.len()
@@ -139,11 +245,10 @@ impl Written {
     /// What was explained before it was written stays explained.
     pub fn add(&mut self, args: &Value, explained: &Explained) {
         for leaf in leaves(args).into_iter().chain(keys(args)) {
-            let forms = [Trust::Exact, Trust::Text, Trust::Lines].into_iter().flat_map(|t| trusted(t, &leaf));
-            for id in forms.filter(|id| explained.origin_of(id).is_none()) {
+            for text in unexplained_forms(&leaf, explained) {
                 self.unseen |= self.known.len() >= KNOWN_MAX;
-                if !self.unseen && id.text.len() <= TEXT_MAX {
-                    self.known.insert(folded(&id.text));
+                if !self.unseen && text.len() <= TEXT_MAX {
+                    self.known.insert(text);
                 }
             }
         }
@@ -157,6 +262,59 @@ impl Written {
     pub fn may_be(&self, id: &Identifier) -> bool {
         self.unseen || self.known.contains(&folded(&id.text))
     }
+}
+
+/// The forms, folded, in which a result rule of any type could trust a written leaf later, without those that were
+/// explained when it was written.
+fn unexplained_forms(leaf: &str, explained: &Explained) -> BTreeSet<String> {
+    let by_shape = [Trust::Exact, Trust::Text, Trust::Lines].into_iter().flat_map(|t| trusted(t, None, leaf));
+    let by_type = ValueType::PLAIN
+        .iter()
+        .flat_map(|of| [Trust::Exact, Trust::Lines].into_iter().flat_map(|t| trusted(t, Some(of), leaf)));
+    let plain = identify(leaf);
+    let known = |id: &Identifier| explained.origin_of(id).is_some();
+    // The same text under another type is the same writing: explained once, it was no invention.
+    let whole = known(&plain) || explained.record(leaf.trim()).is_some();
+    by_shape
+        .chain(by_type)
+        .filter(|id| !known(id) && (!whole || id.text != plain.text))
+        .map(|id| folded(&id.text))
+        .collect()
+}
+
+/// Short marks of everything that an effect's arguments carry into the world and that nobody has vouched for: by
+/// them it is known again when a later task reads it. Days, flags and small numbers leave none: they would make
+/// half of all values look like somebody's words.
+pub fn marks(args: &Value, explained: &Explained) -> BTreeSet<u64> {
+    leaves(args)
+        .into_iter()
+        .chain(keys(args))
+        .flat_map(|leaf| unexplained_forms(&leaf, explained))
+        .filter(|text| !says_little(text))
+        .map(|text| mark_of_folded(&text))
+        .collect()
+}
+
+fn says_little(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    matches!(text, "true" | "false")
+        || ValueType::Date.identify(text).is_some()
+        || (ValueType::Amount.identify(text).is_some() && (digits < 5 || text.contains('.')))
+}
+
+/// The mark by which a value is known again.
+pub fn mark(id: &Identifier) -> u64 {
+    mark_of_folded(&folded(&id.text))
+}
+
+/// The mark of a record of a stated type, apart from all marks of values.
+pub fn record_mark(id: &Identifier) -> Option<u64> {
+    id.of.as_ref().map(|of| mark_of_folded(&format!("\u{0}{of}\u{0}{}", folded(&id.text))))
+}
+
+fn mark_of_folded(text: &str) -> u64 {
+    let digest = Digest::of(text.as_bytes());
+    digest.as_bytes().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 fn folded(text: &str) -> String {
@@ -187,17 +345,32 @@ fn collect(value: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// The leaves that steer in a steering argument: all of them, except that a member `type` or `kind` with a plain
-/// word in it only says what the members beside it are (`{"type": "file", "id": 13}`).
-pub fn steering(value: &Value) -> Vec<String> {
+/// What the leaves of a steering argument have to equal: all of them, except that a member `type` or `kind` with a
+/// plain word in it only says what the members beside it are (`{"type": "file", "id": 13}`). A leaf has the type
+/// that the manifest states for the member it stands in, or for the whole argument.
+pub fn steering(value: &Value, arg: Option<&Arg>) -> Vec<Wanted> {
+    let mut out = Vec::new();
+    steer(value, arg, arg.and_then(|a| a.of.as_ref()), &mut out);
+    out
+}
+
+fn steer(value: &Value, arg: Option<&Arg>, of: Option<&ValueType>, out: &mut Vec<Wanted>) {
     match value {
-        Value::List(items) => items.iter().flat_map(steering).collect(),
-        Value::Map(map) => map
-            .iter()
-            .filter(|(name, inner)| map.len() == 1 || !says_what_it_is(name, inner))
-            .flat_map(|(_, inner)| steering(inner))
-            .collect(),
-        scalar => leaves(scalar),
+        Value::List(items) => items.iter().for_each(|item| steer(item, arg, of, out)),
+        Value::Map(map) => {
+            for (name, inner) in map.iter().filter(|(n, i)| map.len() == 1 || !says_what_it_is(n, i)) {
+                steer(inner, arg, arg.and_then(|a| a.members.get(name)).or(of), out);
+            }
+        }
+        scalar => out.extend(leaves(scalar).iter().map(|text| wanted(text, arg, of))),
+    }
+}
+
+fn wanted(text: &str, arg: Option<&Arg>, of: Option<&ValueType>) -> Wanted {
+    match of {
+        Some(of) => of.identify(text).map_or_else(|| Wanted::Nothing(text.to_string()), Wanted::One),
+        None if arg.is_some_and(|a| a.role == Role::Selector) => Wanted::OneOrRecord(identify(text)),
+        None => Wanted::One(identify(text)),
     }
 }
 
@@ -210,15 +383,18 @@ fn says_what_it_is(name: &str, value: &Value) -> bool {
 pub fn identify(text: &str) -> Identifier {
     let text = text.trim();
     if let Some(address) = as_address(text) {
-        return Identifier { kind: Kind::Address, text: address };
+        return Identifier::of_kind(Kind::Address, address);
     }
     if let Some(account) = as_account(text) {
-        return Identifier { kind: Kind::Account, text: account };
+        return Identifier::of_kind(Kind::Account, account);
+    }
+    if let Some(phone) = phone(text).filter(|phone| phone.starts_with('+')) {
+        return Identifier::of_kind(Kind::Phone, phone);
     }
     if let Some(url) = as_url(text) {
-        return Identifier { kind: Kind::Url, text: url };
+        return Identifier::of_kind(Kind::Url, url);
     }
-    Identifier { kind: Kind::Plain, text: text.to_string() }
+    Identifier::of_kind(Kind::Plain, text.to_string())
 }
 
 /// The addresses, links and accounts that stand in free text as words of their own: what the text, if it is
@@ -233,6 +409,7 @@ pub fn scan(text: &str) -> BTreeSet<Identifier> {
         .filter(|id| id.kind != Kind::Plain)
         .collect();
     found.extend(spaced_accounts(text));
+    found.extend(phones(text));
     found
 }
 
@@ -246,7 +423,7 @@ pub fn mentions(text: &str) -> BTreeSet<Identifier> {
     found.extend(
         text.split(|c: char| !c.is_ascii_alphanumeric())
             .filter_map(as_account)
-            .map(|text| Identifier { kind: Kind::Account, text }),
+            .map(|text| Identifier::of_kind(Kind::Account, text)),
     );
     found
 }
@@ -273,7 +450,7 @@ fn mentioned_addresses(text: &str) -> Vec<Identifier> {
         let domain = after.split(|c| !in_host(c)).next()?.trim_end_matches(['.', '-']);
         as_address(&format!("{local}@{domain}"))
     };
-    text.match_indices('@').filter_map(address).map(|text| Identifier { kind: Kind::Address, text }).collect()
+    text.match_indices('@').filter_map(address).map(|text| Identifier::of_kind(Kind::Address, text)).collect()
 }
 
 fn in_local(c: char) -> bool {
@@ -313,7 +490,7 @@ fn link_at(ahead: &str, run: &str, after: &str) -> Option<(Identifier, usize)> {
         None => format!("{host}{tail}"),
     };
     let url = as_url(&text).or_else(|| scheme.is_some().then_some(text))?;
-    Some((Identifier { kind: Kind::Url, text: url }, tail.len()))
+    Some((Identifier::of_kind(Kind::Url, url), tail.len()))
 }
 
 /// Port, path, query and fragment, as far as they follow a host.
@@ -337,11 +514,24 @@ fn spaced_accounts(text: &str) -> Vec<Identifier> {
         for word in words.iter().skip(start).take(9) {
             joined.push_str(word.trim_end_matches(['.', ',', ';']));
             if let Some((account, true)) = account_shape(&joined) {
-                out.push(Identifier { kind: Kind::Account, text: account });
+                out.push(Identifier::of_kind(Kind::Account, account));
             }
         }
     }
     out
+}
+
+/// International telephone numbers: from each `+` on, as far as digits and what may stand between them go.
+fn phones(text: &str) -> Vec<Identifier> {
+    let number = |(at, _)| {
+        let rest = text.get(at..)?;
+        let run = rest
+            .find(|c: char| !(c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '.' | '/' | '(' | ')')))
+            .map_or(rest, |end| rest.get(..end).unwrap_or(""));
+        let end = run.get(1..).and_then(|r| r.find('+')).map_or(run.len(), |n| n + 1);
+        phone(run.get(..end.min(32))?.trim_end_matches([' ', '-', '.', '/', '(']))
+    };
+    text.match_indices('+').filter_map(number).map(|text| Identifier::of_kind(Kind::Phone, text)).collect()
 }
 
 /// `local@domain`, ASCII, lower-cased: case in the local part is not used to tell people apart.
@@ -375,6 +565,11 @@ fn as_account(text: &str) -> Option<String> {
     let (account, checked) = account_shape(text)?;
     let one_piece = account.len() == text.len() && account.bytes().filter(u8::is_ascii_digit).count() >= 8;
     (checked || one_piece).then_some(account)
+}
+
+/// An account whose check digits hold, without blanks and case.
+pub(crate) fn account_checked(text: &str) -> Option<String> {
+    account_shape(text).filter(|(_, checked)| *checked).map(|(account, _)| account)
 }
 
 /// The account a text could be, without blanks and case, and whether its check digits hold.
@@ -458,6 +653,17 @@ pub fn in_domains(text: &str, domains: &BTreeSet<String>) -> bool {
     )
 }
 
+/// Whether a URL in its one spelling leads to one of these domains, itself or below.
+pub fn host_in_domains(url: &str, domains: &BTreeSet<String>) -> bool {
+    let end = url.find(['/', '?', '#']).unwrap_or(url.len());
+    let host = url.get(..end).unwrap_or("");
+    let host = host.rsplit_once(':').filter(|(_, p)| p.parse::<u16>().is_ok()).map_or(host, |(h, _)| h);
+    is_domain(host)
+        && domains
+            .iter()
+            .any(|own| host == own || host.strip_suffix(own.as_str()).is_some_and(|h| h.ends_with('.')))
+}
+
 /// The identifiers that a result explains under a manifest's rules, each with the field it came from.
 /// Fields that are absent or of another type explain nothing; that is never an error.
 pub fn harvest(
@@ -484,11 +690,11 @@ fn walk(
         Value::List(items) => items.iter().for_each(|item| walk(item, field, record, rules, own, out)),
         Value::Map(map) => {
             for (key, item) in map {
-                if rules.iter().any(|r| {
+                let rule = rules.iter().find(|r| {
                     r.path == "*" && r.trust == Trust::Exact && holds(r.when.as_ref(), Some(map), own)
-                }) {
-                    out.push((identify(key), "*".to_string()));
-                }
+                });
+                let ids = rule.map(|rule| trusted(Trust::Exact, rule.of.as_ref(), key)).unwrap_or_default();
+                out.extend(ids.into_iter().map(|id| (id, "*".to_string())));
                 walk(item, Some(key), Some(map), rules, own, out);
             }
         }
@@ -500,23 +706,54 @@ fn walk(
                 .filter(|rule| rule.path == "*" || rule.path == name)
                 .find(|rule| holds(rule.when.as_ref(), record, own));
             if let (Some(rule), Some(text)) = (rule, scalar.spelled()) {
-                out.extend(trusted(rule.trust, &text).into_iter().map(|id| (id, name.to_string())));
+                let ids = trusted(rule.trust, rule.of.as_ref(), &text);
+                out.extend(ids.into_iter().map(|id| (id, name.to_string())));
             }
         }
     }
 }
 
-fn trusted(trust: Trust, text: &str) -> Vec<Identifier> {
+/// What a leaf explains under a rule. What does not read as the type that the rule states explains nothing.
+fn trusted(trust: Trust, of: Option<&ValueType>, text: &str) -> Vec<Identifier> {
+    let identify = |text: &str| of.map_or_else(|| Some(identify(text)), |of| of.identify(text));
     match trust {
-        Trust::Exact => [identify(text)].into(),
+        Trust::Exact => identify(text).into_iter().collect(),
         Trust::Text => scan(text).into_iter().collect(),
         Trust::Lines => text
             .lines()
             .flat_map(|line| {
                 let tail = line.split_once(": ").map(|(_, tail)| tail);
-                [Some(line), tail].into_iter().flatten().map(identify)
+                [Some(line), tail].into_iter().flatten().filter_map(identify)
             })
             .collect(),
+    }
+}
+
+/// How many values that nobody vouches for one result shows, at most: for telling people where one came from.
+const SHOWN_MAX: usize = 64;
+
+/// The addresses, links, accounts and numbers that a result shows, each with its field: what a person can be told
+/// of a value that nobody vouches for. The first of each counts, and only so many.
+pub fn shows(result: &Value) -> Vec<(Identifier, String)> {
+    let mut out = BTreeMap::new();
+    show(result, "", &mut out);
+    out.into_iter().collect()
+}
+
+fn show(value: &Value, field: &str, out: &mut BTreeMap<Identifier, String>) {
+    if out.len() >= SHOWN_MAX {
+        return;
+    }
+    match value {
+        Value::List(items) => items.iter().for_each(|item| show(item, field, out)),
+        Value::Map(map) => map.iter().for_each(|(name, inner)| show(inner, name, out)),
+        scalar => {
+            for id in scalar.spelled().iter().flat_map(|text| mentions(text)) {
+                if out.len() < SHOWN_MAX && id.text.len() <= 120 {
+                    out.entry(id).or_insert_with(|| field.chars().take(64).collect());
+                }
+            }
+        }
     }
 }
 
@@ -621,6 +858,8 @@ mod tests {
         let rules = [ResultRule {
             path: "body".to_string(),
             trust: Trust::Text,
+            of: None,
+            assigned: false,
             when: Some(When {
                 field: "sender".to_string(),
                 own_domain: true,
@@ -661,7 +900,10 @@ mod tests {
 
     #[test]
     fn what_an_object_is_does_not_steer_and_everything_else_in_it_does() {
-        let steers = |json: &str| steering(&Value::parse(json.as_bytes()).unwrap());
+        let steers = |json: &str| {
+            let found = steering(&Value::parse(json.as_bytes()).unwrap(), None);
+            found.iter().map(|wanted| wanted.text().to_string()).collect::<Vec<_>>()
+        };
         assert_eq!(steers(r#"[{"type":"file","file_id":"13"},"x"]"#), ["13", "x"]);
         assert_eq!(steers(r#"{"type":"file"}"#), ["file"], "nothing beside it");
         assert_eq!(steers(r#"{"type":"13","id":1}"#), ["1", "13"], "no plain word");

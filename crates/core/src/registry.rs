@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, Person};
 use crate::ids::{AgentClass, AgentId, PrincipalId, TaskId, ToolId};
+use crate::origin::{Identifier, Wanted, identify};
 use crate::time::Time;
 use crate::tool::{Manifest, Standing, Tool, ToolPattern};
+use crate::typed::ValueType;
 use crate::value::{Digest, Value};
 
 /// What a freeze or kill is aimed at.
@@ -80,6 +82,20 @@ pub struct Directory {
     /// Known payees, registered endpoints, addresses: each explains itself.
     #[serde(default)]
     pub known: BTreeSet<String>,
+    /// Own records by their type, such as `repository` or `channel`: ids that explain themselves as such.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Directory {
+    /// The values that it explains.
+    fn explained(&self) -> BTreeSet<Identifier> {
+        let records = self
+            .records
+            .iter()
+            .flat_map(|(of, ids)| ids.iter().filter_map(|id| ValueType::Record(of.clone()).identify(id)));
+        self.known.iter().map(|known| identify(known)).chain(records).collect()
+    }
 }
 
 /// A set of policies that was made active.
@@ -187,6 +203,7 @@ pub struct Registry {
     definitions: BTreeMap<ToolId, Value>,
     pending_definitions: BTreeMap<ToolId, Value>,
     directory: Directory,
+    vouched: BTreeSet<Identifier>,
     policy: Option<(Digest, String)>,
     policies: Vec<PolicyVersion>,
     suspended: BTreeMap<Scope, Suspension>,
@@ -214,7 +231,10 @@ impl Registry {
             }
             RegistryEvent::ToolSeen { tool, digest, definition } => self.see(tool, *digest, definition),
             RegistryEvent::ToolClassified { manifest, pin, .. } => self.classify(manifest, *pin),
-            RegistryEvent::DirectorySet { directory, .. } => self.directory = directory.clone(),
+            RegistryEvent::DirectorySet { directory, .. } => {
+                self.directory = directory.clone();
+                self.vouched = directory.explained();
+            }
             RegistryEvent::PolicySet { version, text, by } => {
                 self.policy = Some((*version, text.clone()));
                 let (version, by, epoch) = (*version, by.clone(), self.version);
@@ -276,6 +296,13 @@ impl Registry {
     /// The directory.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+    /// Whether the directory vouches for a value.
+    pub fn vouches(&self, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::One(id) | Wanted::OneOrRecord(id) => self.vouched.contains(id),
+            Wanted::Nothing(_) => false,
+        }
     }
     /// Version and text of the active policy set.
     pub fn policy(&self) -> Option<(Digest, &str)> {

@@ -13,10 +13,12 @@ use crate::event::{
     Asked, Cause, Charge, Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent, Went,
 };
 use crate::grant::{Grant, Held, Tree};
-use crate::ids::{ApprovalId, DecisionId, GrantId, LeaseId, StepId};
+use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, LeaseId, StepId};
+use crate::input::InputType;
 use crate::label::Label;
 use crate::lease::{Lease, LeaseState};
-use crate::origin::{Explained, Origin, Written, scan};
+use crate::origin::{Explained, Identifier, Origin, Wanted, Written, leaves, scan};
+use crate::seeking::Seeking;
 use crate::time::Time;
 use crate::tool::Effect;
 use crate::value::{Digest, Value};
@@ -35,6 +37,7 @@ pub struct Task {
     done: Progress,
     explained: Explained,
     written: Written,
+    seen: BTreeMap<Identifier, (String, String)>,
     approvals: BTreeMap<ApprovalId, Approval>,
     calls: BTreeMap<DecisionId, OpenCall>,
     leases: BTreeMap<LeaseId, Lease>,
@@ -43,6 +46,7 @@ pub struct Task {
     handoffs: u32,
     asks: u32,
     refusals: u32,
+    seeking: BTreeMap<AgentId, Seeking>,
     newest: Time,
 }
 
@@ -87,6 +91,9 @@ pub struct OpenCall {
 /// Proofs of possession are remembered until they are refused for their age; this many at most.
 const PROOFS_MAX: usize = 50_000;
 
+/// How many values that nobody vouches for one task remembers the place of. Past this, people are told less.
+const SEEN_MAX: usize = 2_000;
+
 impl Task {
     /// A task from its first event. `None` if the first event is not an opening.
     pub fn begin(event: &TaskEvent, at: Time) -> Option<Task> {
@@ -111,6 +118,7 @@ impl Task {
             done: Progress::new(),
             explained: explained_at_opening(opening),
             written: Written::default(),
+            seen: BTreeMap::new(),
             approvals: BTreeMap::new(),
             calls: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -119,6 +127,7 @@ impl Task {
             handoffs: 0,
             asks: 0,
             refusals: 0,
+            seeking: BTreeMap::new(),
             newest: at,
             chain: opening.chain.clone(),
             amended: BTreeMap::new(),
@@ -172,6 +181,7 @@ impl Task {
                     self.state = TaskState::Open;
                     self.asks = 0;
                     self.refusals = 0;
+                    self.seeking.clear();
                 }
             }
             TaskEvent::Ended { cause, reason, .. } => {
@@ -244,6 +254,13 @@ impl Task {
     pub fn explained(&self) -> &Explained {
         &self.explained
     }
+    /// Where the task has come across a value that nobody vouches for: a tool and a field of its result.
+    pub fn seen(&self, wanted: &Wanted) -> Option<(String, String)> {
+        match wanted {
+            Wanted::One(id) | Wanted::OneOrRecord(id) => self.seen.get(id).cloned(),
+            Wanted::Nothing(_) => None,
+        }
+    }
     /// A question.
     pub fn approval(&self, id: &ApprovalId) -> Option<&Approval> {
         self.approvals.get(id)
@@ -271,6 +288,14 @@ impl Task {
     /// Refusals since it was opened or last resumed.
     pub fn refusals(&self) -> u32 {
         self.refusals
+    }
+    /// What each agent has tried for beyond what it has, since it was opened or last resumed.
+    pub fn seeking(&self) -> &BTreeMap<AgentId, Seeking> {
+        &self.seeking
+    }
+    /// The sum of it over all agents.
+    pub fn seeking_score(&self) -> u32 {
+        self.seeking.values().fold(0, |sum, agent| sum.saturating_add(agent.score()))
     }
     /// Hash of the newest token minted for a grant.
     pub fn token_hash(&self, grant: &GrantId) -> Option<Digest> {
@@ -328,7 +353,11 @@ impl Task {
                     self.approvals.entry(handle).or_insert_with(|| question(decided, asked, at));
                 }
             }
-            Ruled::Deny => self.count_refusal(&decided.grant),
+            Ruled::Deny => {
+                self.count_refusal(&decided.grant);
+                let agent = self.seeking.entry(decided.agent.clone()).or_default();
+                agent.note(&decided.why, decided.tool.as_str(), false);
+            }
         }
     }
 
@@ -420,6 +449,12 @@ impl Task {
             self.charge(&call.grant, &Charge { capability, spent: reported.spent });
         }
         self.taint(&call.grant, &reported.label);
+        for (id, field) in &reported.shows {
+            if self.seen.len() < SEEN_MAX {
+                let place = || (String::from(call.tool.as_str()), field.clone());
+                self.seen.entry(id.clone()).or_insert_with(place);
+            }
+        }
         for (id, field) in reported.explains.iter().filter(|(id, _)| !self.written.may_be(id)) {
             let origin = Origin::Result { tool: String::from(call.tool.as_str()), field: field.clone() };
             self.explained.add(id.clone(), origin);
@@ -431,6 +466,8 @@ impl Task {
             self.remember(proof, until, self.newest);
         }
         let Some(new) = handed.grant.as_ref().filter(|_| handed.outcome == Ruled::Allow) else {
+            let agent = self.seeking.entry(handed.from.clone()).or_default();
+            agent.note(&handed.why, handed.to.as_str(), true);
             return self.count_refusal(&handed.parent);
         };
         let Some(depth) = self.place_for(handed, new) else { return };
@@ -505,7 +542,14 @@ fn explained_at_opening(opening: &Opening) -> Explained {
     let mut known = Explained::default();
     let names = |name: &String| opening.types.get(name).is_none_or(|t| t.kind.names_something());
     for (name, value) in opening.inputs.iter().filter(|(name, _)| names(name)) {
-        known.add_value(value, &Origin::Input { name: name.clone() });
+        let origin = Origin::Input { name: name.clone() };
+        known.add_value(value, &origin);
+        if let Some(of) = opening.types.get(name).and_then(InputType::as_value_type) {
+            leaves(value)
+                .iter()
+                .filter_map(|leaf| of.identify(leaf))
+                .for_each(|id| known.add(id, origin.clone()));
+        }
     }
     for id in scan(&opening.intent) {
         known.add(id, Origin::Intent);

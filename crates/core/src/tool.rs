@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{SystemId, ToolId};
 use crate::label::Label;
+use crate::typed::ValueType;
 use crate::value::Digest;
 
 /// What an action does to the world.
@@ -82,6 +83,19 @@ pub struct Arg {
     /// Counts toward the budget `amount`.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub amount: bool,
+    /// The type of its values; absent: what they look like, and for a selector the id of any record.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub of: Option<ValueType>,
+    /// The types of members inside it, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<String, ValueType>,
+}
+
+impl Arg {
+    /// An optional argument of this role, of no stated type; for builders.
+    pub fn of_role(role: Role) -> Self {
+        Arg { role, required: false, amount: false, of: None, members: BTreeMap::new() }
+    }
 }
 
 /// How far a result field may be reused.
@@ -121,6 +135,13 @@ pub struct ResultRule {
     pub path: String,
     /// How far it may be reused.
     pub trust: Trust,
+    /// The type of what it explains; absent: what it looks like. What does not read as that type explains nothing.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub of: Option<ValueType>,
+    /// Whether the system itself makes the value up, as it does with serial numbers: then it cannot be an agent's
+    /// own words that come back, even if an agent has written the same.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub assigned: bool,
     /// Under which condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
@@ -199,7 +220,7 @@ impl Manifest {
     /// The same with one more argument; for builders.
     #[must_use]
     pub fn arg(mut self, name: &str, role: Role) -> Self {
-        self.args.insert(String::from(name), Arg { role, required: false, amount: false });
+        self.args.insert(String::from(name), Arg::of_role(role));
         self
     }
     /// Whether a call may carry an argument of this name.

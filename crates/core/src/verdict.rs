@@ -14,8 +14,10 @@ use crate::approval::AskTerms;
 use crate::event::Ruled;
 use crate::ids::{GroupId, PrincipalId, StepId, TaskId};
 use crate::label::Label;
+use crate::origin::{Kind, Wanted, steering};
 use crate::time::Time;
-use crate::tool::Manifest;
+use crate::tool::{Effect, Manifest, Role};
+use crate::typed::ValueType;
 use crate::value::{Digest, Value};
 
 /// What is to be judged.
@@ -47,6 +49,78 @@ pub struct Approved {
     pub group: GroupId,
 }
 
+/// Where an act sends something, and what could go with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The domains and hosts that are reached; of what is neither address nor link, the value itself.
+    pub destinations: BTreeSet<String>,
+    /// Whether any of them is not the organisation's own, as far as anybody has said. Unknown is outside.
+    pub outward: bool,
+    /// Arguments in which data could leave: text and stored facts that no declared step and no initiator's grant
+    /// has fixed beforehand. Numbers, days and flags do not count.
+    pub carries: BTreeSet<String>,
+}
+
+impl Flow {
+    /// What a call does with data: `fixed` says which arguments were fixed beforehand, `inside` which targets are the
+    /// organisation's own.
+    pub fn of(
+        manifest: &Manifest,
+        args: &BTreeMap<String, Value>,
+        fixed: impl Fn(&str) -> bool,
+        inside: impl Fn(&Wanted) -> bool,
+    ) -> Flow {
+        let mut flow = Flow::default();
+        if manifest.effect == Effect::Read {
+            return flow;
+        }
+        for (name, value) in args.iter().filter(|(_, value)| !value.is_blank()) {
+            let arg = manifest.args.get(name);
+            let role = arg.map_or(Role::Target, |arg| arg.role);
+            if role == Role::Target {
+                for wanted in steering(value, arg) {
+                    flow.outward |= !inside(&wanted);
+                    flow.destinations.insert(destination(&wanted));
+                }
+            } else if matches!(role, Role::Content | Role::Data | Role::Free)
+                && !fixed(name)
+                && holds_text(value)
+            {
+                flow.carries.insert(name.clone());
+            }
+        }
+        // What is sent without saying where goes to a place that nobody knows.
+        flow.outward |= manifest.effect == Effect::Egress && flow.destinations.is_empty();
+        flow
+    }
+}
+
+/// The domain of an address, the host of a link, anything else as it is; at most 255 characters.
+fn destination(wanted: &Wanted) -> String {
+    let text = wanted.text();
+    let place = match wanted {
+        Wanted::One(id) | Wanted::OneOrRecord(id) => match id.kind {
+            Kind::Address => text.split_once('@').map_or(text, |(_, domain)| domain),
+            Kind::Url => text.split(['/', '?', '#', ':']).next().unwrap_or(text),
+            _ => text,
+        },
+        Wanted::Nothing(_) => text,
+    };
+    place.chars().take(255).collect()
+}
+
+/// Whether a value has words in it: something other than numbers, days and flags.
+fn holds_text(value: &Value) -> bool {
+    let plain =
+        |text: &String| [ValueType::Amount, ValueType::Date].iter().any(|of| of.identify(text).is_some());
+    match value {
+        Value::Map(map) => !map.is_empty(),
+        Value::List(items) => items.iter().any(holds_text),
+        Value::Text(text) => !plain(text),
+        _ => false,
+    }
+}
+
 /// Everything a policy may look at. All of it is computed; nothing is an agent's word.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
@@ -72,6 +146,8 @@ pub struct Facts<'a> {
     pub label: &'a Label,
     /// Names of steering arguments and content whose values nobody vouches for.
     pub unexplained: &'a BTreeSet<String>,
+    /// Where it sends something, and what could go with it.
+    pub flow: &'a Flow,
     /// The human yes, if there is one.
     pub approval: Option<Approved>,
     /// Now.

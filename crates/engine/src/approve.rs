@@ -42,6 +42,8 @@ pub struct Waiting {
     pub effect: Option<(bailiwick_core::tool::Effect, bool)>,
     /// Steering values nobody vouches for.
     pub unexplained: Vec<String>,
+    /// Where the values of its arguments came from.
+    pub sources: Vec<bailiwick_core::origin::Sourced>,
     /// The question.
     pub approval: Approval,
     /// The agent's own words: untrusted.
@@ -148,6 +150,7 @@ impl Engine {
                     && held.chain().is_some_and(|c| c.foresees(&approval.agent, &approval.tool)),
                 effect: manifest.map(|m| (m.effect, m.reversible)),
                 unexplained: Vec::new(),
+                sources: Vec::new(),
                 says: None,
                 approval,
             })
@@ -156,6 +159,7 @@ impl Engine {
         let asked = self.why(&waiting.approval.decision).await?;
         if let Some(decided) = asked.decided {
             waiting.unexplained = decided.unexplained.into_iter().collect();
+            waiting.sources = decided.sources;
             waiting.says = decided.says;
         }
         if let Some(proposed) = asked.proposed {

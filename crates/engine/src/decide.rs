@@ -3,13 +3,14 @@
 use bailiwick_api::{Allow, Answer, Call, Caller, Denial, Pending};
 use bailiwick_core::Time;
 use bailiwick_core::decision::{Outcome, PENDING, Request, Scene, could_be_allowed, decide};
-use bailiwick_core::event::{Decided, Why};
+use bailiwick_core::event::{Decided, Ruled, Why};
 use bailiwick_core::label::Label;
 use bailiwick_core::task::Task;
 use bailiwick_store::AppendError;
 
 use crate::error::EngineError;
 use crate::log::Engine;
+use crate::memory::Deposit;
 use crate::names;
 
 impl Engine {
@@ -27,11 +28,17 @@ impl Engine {
                 Scene { registry: &authority.registry, task, policy: &*authority.policy, now, fresh: true };
             let ruling = decide(scene, &request);
             let events = ruling.events();
+            let manifest = authority.registry.tool(&call.tool).and_then(|t| t.manifest.as_ref());
+            let left = (ruling.decided().outcome == Ruled::Allow)
+                .then(|| Deposit::of_call(task, manifest, ruling.decided(), &call.args))
+                .flatten();
+            let rows = self.written_rows(left.as_ref(), now, request.decision.as_str());
             let committed = ruling
-                .commit(async |at, events| self.append(&caller.task, task, at, &events, now).await)
+                .commit(async |at, events| self.append_with(&caller.task, task, at, &events, now, rows).await)
                 .await;
             match committed {
                 Ok(outcome) => {
+                    self.remember_written(left, now).await;
                     let answer = answer(outcome, task);
                     if let Some(task) = held.as_mut() {
                         events.iter().for_each(|e| task.apply(e, now));

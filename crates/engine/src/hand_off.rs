@@ -3,7 +3,7 @@
 use bailiwick_api::{Caller, Denial, HandoffAsk, HandoffMade};
 use bailiwick_core::capability::Capability;
 use bailiwick_core::event::{HandedOff, TaskEvent};
-use bailiwick_core::handoff::{HandoffRequest, consequences, hand_off};
+use bailiwick_core::handoff::{HandoffRequest, consequences, hand_off, recorded};
 use bailiwick_core::value::Value;
 
 use crate::decide::denial;
@@ -41,7 +41,7 @@ impl Engine {
                     Ok((handed, after))
                 },
                 |(handed, after)| {
-                    core::iter::once(TaskEvent::HandedOff(handed.clone()))
+                    core::iter::once(TaskEvent::HandedOff(recorded(handed)))
                         .chain(after.iter().cloned())
                         .collect()
                 },
@@ -88,5 +88,6 @@ fn made(handed: HandedOff) -> Result<HandoffCall, EngineError> {
         until: grant.until,
         delivered: handed.delivered,
         stripped: handed.stripped.into_iter().collect(),
+        sources: handed.sources.iter().map(bailiwick_core::origin::Sourced::in_words).collect(),
     }))
 }

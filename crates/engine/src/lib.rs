@@ -21,6 +21,7 @@ mod front;
 mod hand_off;
 mod ledger;
 mod log;
+mod memory;
 mod names;
 mod open;
 mod point;

@@ -15,6 +15,7 @@ use bailiwick_token::Mint;
 use crate::clock::Clock;
 use crate::error::{EngineError, Kind};
 use crate::ledger::Ledger;
+use crate::memory::{Deposit, Memory};
 
 /// What an engine is made of.
 pub struct Config {
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     authority: RwLock<Arc<Authority>>,
     reloading: tokio::sync::Mutex<()>,
     tasks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<Option<Task>>>>>,
+    memory: tokio::sync::RwLock<Memory>,
 }
 
 /// The registry and the policies compiled against it, at one version.
@@ -56,7 +58,7 @@ pub(crate) struct Authority {
 }
 
 /// How often an append that lost a race is judged again before the caller is told to try later.
-const RACES_MAX: usize = 64;
+pub(crate) const RACES_MAX: usize = 64;
 /// Ended tasks are dropped from the cache when it holds more than this.
 const CACHED_TASKS: usize = 200_000;
 
@@ -84,7 +86,9 @@ impl Engine {
         let newest = newest.max(newest_in(&store).await?);
         let (_, mono) = config.clock.read();
         let policy = crate::admin::compile_or_deny(&registry)?;
+        let memory = Memory::load(&store, &written_view(&config.tenant)).await?;
         let inner = Inner {
+            memory: tokio::sync::RwLock::new(memory),
             store,
             keeper: Mutex::new(Timekeeper::new(newest, mono)),
             authority: RwLock::new(Arc::new(Authority { registry, policy })),
@@ -132,6 +136,28 @@ impl Engine {
 
     pub(crate) fn view(&self, name: &str) -> String {
         format!("{}/{name}", self.inner.config.tenant)
+    }
+
+    /// Does something with the memory of what agents have written, as it is now.
+    pub(crate) async fn remembering<T>(&self, look: impl FnOnce(&Memory) -> T) -> Result<T, EngineError> {
+        if self.inner.store.health().backend != "sqlite" {
+            let view = written_view(&self.inner.config.tenant);
+            self.inner.memory.write().await.catch_up(&self.inner.store, &view).await?;
+        }
+        Ok(look(&*self.inner.memory.read().await))
+    }
+
+    /// The rows of what an act leaves, to be appended with its event.
+    pub(crate) fn written_rows(&self, deposit: Option<&Deposit>, now: Time, place: &str) -> Vec<ViewPut> {
+        let view = written_view(&self.inner.config.tenant);
+        deposit.map(|d| d.rows(&view, now, place)).unwrap_or_default()
+    }
+
+    /// Keeps in mind what an act left, once it is durable.
+    pub(crate) async fn remember_written(&self, deposit: Option<Deposit>, now: Time) {
+        if let Some(deposit) = deposit {
+            self.inner.memory.write().await.keep(&deposit, now);
+        }
     }
 
     /// Reads what others have appended to the registry, and compiles the policies anew.
@@ -310,6 +336,19 @@ impl Engine {
         events: &[TaskEvent],
         now: Time,
     ) -> Result<(), AppendError> {
+        self.append_with(id, task, at, events, now, Vec::new()).await
+    }
+
+    /// The same, with more rows.
+    pub(crate) async fn append_with(
+        &self,
+        id: &TaskId,
+        task: &Task,
+        at: JudgedAt,
+        events: &[TaskEvent],
+        now: Time,
+        rows: Vec<ViewPut>,
+    ) -> Result<(), AppendError> {
         let stream = self.task_stream(id);
         let encoded = events
             .iter()
@@ -320,7 +359,7 @@ impl Engine {
         let append = Append {
             expect: at.task,
             guards: vec![(self.registry_stream(), at.registry)],
-            views: self.views(id, task, events),
+            views: self.views(id, task, events).into_iter().chain(rows).collect(),
             events: encoded,
             stream,
         };
@@ -378,8 +417,12 @@ fn only_takes_away(event: &TaskEvent) -> bool {
     matches!(event, TaskEvent::Ended { .. } | TaskEvent::GrantRevoked { .. } | TaskEvent::Frozen { .. })
 }
 
-fn contended() -> EngineError {
+pub(crate) fn contended() -> EngineError {
     EngineError::new(Kind::Unavailable, "store.contended", "too many writers at once; try again in a moment")
+}
+
+fn written_view(tenant: &TenantId) -> String {
+    format!("{tenant}/written")
 }
 
 fn registry_stream(tenant: &TenantId) -> String {

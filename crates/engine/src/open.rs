@@ -45,6 +45,8 @@ pub struct NewTask {
     pub depth: u8,
     /// Refusals before it freezes.
     pub refusals: Option<u32>,
+    /// Tries for more authority than there is before it freezes.
+    pub seeking: Option<u32>,
     /// The template it was made from.
     pub template: Option<String>,
 }
@@ -149,6 +151,7 @@ fn opening(registry: &Registry, id: &TaskId, new: &NewTask, now: Time) -> Result
             handoffs: new.handoffs,
             depth: new.depth,
             refusals: new.refusals,
+            seeking: new.seeking,
         },
         grant: names::grant(id, 0)?,
         agent: new.agent.clone(),

@@ -3,15 +3,19 @@
 use bailiwick_api::{Caller, Outcome, OutcomeStatus};
 use bailiwick_core::DecisionId;
 use bailiwick_core::capability::Spent;
+use bailiwick_core::decision::Scene;
 use bailiwick_core::event::{Reported, TaskEvent, Went};
 use bailiwick_core::label::Label;
-use bailiwick_core::origin::{Identifier, harvest};
+use bailiwick_core::origin::{Identifier, harvest, shows};
 use bailiwick_core::registry::Registry;
-use bailiwick_core::tool::{Manifest, Trust};
+use bailiwick_core::task::{OpenCall, Task};
+use bailiwick_core::tool::{Effect, Manifest, Trust};
 use bailiwick_core::value::Value;
+use bailiwick_store::AppendError;
 
 use crate::error::EngineError;
-use crate::log::Engine;
+use crate::log::{Engine, RACES_MAX};
+use crate::memory::{Deposit, Memory};
 
 /// Bytes of explained values that one event may carry; what does not fit stays unexplained.
 const EXPLAINS_BYTES: usize = 40_000;
@@ -24,47 +28,86 @@ impl Engine {
         decision: &DecisionId,
         outcome: Outcome,
     ) -> Result<(), EngineError> {
-        self.conduct(
-            &caller.task,
-            |scene| {
-                let Some(call) = scene.task.open_calls().get(decision) else {
-                    return Err(EngineError::new(
-                        crate::Kind::Conflict,
-                        "report.not_open",
-                        format!("{decision} is not an allowed call that waits for its outcome"),
-                    ));
-                };
-                if call.grant != caller.grant {
-                    return Err(EngineError::forbidden(
-                        "report.not_yours",
-                        "only the agent whose call it was reports its outcome",
-                    ));
+        let cell = self.cell(&caller.task);
+        let mut held = cell.lock().await;
+        self.refresh(&caller.task, &mut held).await?;
+        for _ in 0..RACES_MAX {
+            let authority = self.authority();
+            let Some(task) = held.as_ref() else { return Err(EngineError::missing("task", &caller.task)) };
+            let call = waiting(task, caller, decision)?;
+            let registry = &authority.registry;
+            let (reported, left) = self
+                .remembering(|memory| {
+                    let manifest = registry.tool(&call.tool).and_then(|t| t.manifest.as_ref());
+                    let reported = reported(registry, memory, decision, &call.tool, &outcome);
+                    let wrote = manifest.is_some_and(|m| m.effect != Effect::Read);
+                    let label = task.grant(&call.grant).map(|g| &g.label).filter(|_| wrote);
+                    let left = label.and_then(|l| Deposit::of_result(l, &call.tool, &reported.explains));
+                    (reported, left)
+                })
+                .await?;
+            let now = self.now();
+            let rows = self.written_rows(left.as_ref(), now, &format!("{decision}-made"));
+            let end = task.end_after(&reported);
+            let facts: Vec<TaskEvent> = std::iter::once(TaskEvent::Reported(reported)).chain(end).collect();
+            let scene = Scene { registry, task, policy: &*authority.policy, now, fresh: true };
+            match self.append_with(&caller.task, task, scene.judged_at(), &facts, now, rows).await {
+                Ok(()) => {
+                    self.remember_written(left, now).await;
+                    if let Some(held) = held.as_mut() {
+                        facts.iter().for_each(|e| held.apply(e, now));
+                    }
+                    return Ok(());
                 }
-                let reported = reported(scene.registry, decision, &call.tool, &outcome);
-                let end = scene.task.end_after(&reported);
-                Ok((reported, end))
-            },
-            |(reported, end)| {
-                core::iter::once(TaskEvent::Reported(reported.clone())).chain(end.clone()).collect()
-            },
-        )
-        .await
-        .map(|_| ())
+                Err(AppendError::Conflict { .. }) => self.moved(&caller.task, &mut held).await?,
+                Err(error) => {
+                    held.take();
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(crate::log::contended())
     }
+}
+
+fn waiting<'t>(task: &'t Task, caller: &Caller, decision: &DecisionId) -> Result<&'t OpenCall, EngineError> {
+    let Some(call) = task.open_calls().get(decision) else {
+        return Err(EngineError::new(
+            crate::Kind::Conflict,
+            "report.not_open",
+            format!("{decision} is not an allowed call that waits for its outcome"),
+        ));
+    };
+    if call.grant != caller.grant {
+        return Err(EngineError::forbidden(
+            "report.not_yours",
+            "only the agent whose call it was reports its outcome",
+        ));
+    }
+    Ok(call)
 }
 
 fn reported(
     registry: &Registry,
+    memory: &Memory,
     decision: &DecisionId,
     tool: &bailiwick_core::ToolId,
     outcome: &Outcome,
 ) -> Reported {
     let manifest = registry.tool(tool).and_then(|t| t.manifest.as_ref());
     let done = outcome.status == OutcomeStatus::Done;
-    let explains = match (manifest, &outcome.result) {
-        (Some(manifest), Some(result)) if done => explained(manifest, result, registry),
+    let result = outcome.result.as_ref().filter(|_| done);
+    let mut explains = match (manifest, result) {
+        (Some(manifest), Some(result)) => explained(manifest, result, registry),
         _ => Vec::new(),
     };
+    let known_again = result.map(|result| memory.label(result, &explains)).unwrap_or_default();
+    let assigned = |field: &str| {
+        let rules = manifest.iter().flat_map(|m| &m.result);
+        rules.into_iter().any(|rule| rule.assigned && rule.path == field)
+    };
+    explains.retain(|(id, field)| assigned(field) || !memory.may_be(id));
+    let shows = result.map(|result| unexplained(result, &explains)).unwrap_or_default();
     Reported {
         decision: decision.clone(),
         went: match outcome.status {
@@ -72,12 +115,20 @@ fn reported(
             OutcomeStatus::Failed => Went::Failed,
             OutcomeStatus::Unknown => Went::Unknown,
         },
-        label: label(manifest, tool),
+        label: label(manifest, tool).join(&known_again),
         result: outcome.result.as_ref().map(Value::digest),
         spent: Spent { bytes: outcome.bytes, rows: rows(outcome.result.as_ref()), ..Spent::default() },
         explains,
+        shows,
         note: outcome.note.as_ref().map(|n| n.chars().take(500).collect()),
     }
+}
+
+/// What a result shows and does not explain.
+fn unexplained(result: &Value, explains: &[(Identifier, String)]) -> Vec<(Identifier, String)> {
+    let mut found = shows(result);
+    found.retain(|(id, _)| !explains.iter().any(|(known, _)| known == id));
+    found
 }
 
 /// What reading this result does to the branch: the manifest's label, and untrusted unless it says otherwise.
@@ -91,7 +142,13 @@ fn label(manifest: Option<&Manifest>, tool: &bailiwick_core::ToolId) -> Label {
 
 fn explained(manifest: &Manifest, result: &Value, registry: &Registry) -> Vec<(Identifier, String)> {
     let rules = if manifest.trusted_result && manifest.result.is_empty() {
-        vec![bailiwick_core::tool::ResultRule { path: "*".to_owned(), trust: Trust::Exact, when: None }]
+        vec![bailiwick_core::tool::ResultRule {
+            path: "*".to_owned(),
+            trust: Trust::Exact,
+            of: None,
+            assigned: false,
+            when: None,
+        }]
     } else {
         manifest.result.clone()
     };

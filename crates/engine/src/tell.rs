@@ -39,6 +39,8 @@ pub struct TaskSummary {
     pub waiting: u64,
     /// Refusals so far.
     pub refusals: u64,
+    /// How much its agents have tried for beyond what they have.
+    pub seeking: u64,
     /// Events so far.
     pub events: u64,
 }
@@ -226,6 +228,7 @@ fn summary(task: &Task, now: Time) -> TaskSummary {
             .filter(|a| a.state == bailiwick_core::approval::State::Waiting && now < a.until)
             .count() as u64,
         refusals: u64::from(task.refusals()),
+        seeking: u64::from(task.seeking_score()),
         events: task.version(),
     }
 }

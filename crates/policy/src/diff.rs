@@ -14,7 +14,7 @@ use bailiwick_core::label::{Label, Level};
 use bailiwick_core::time::Time;
 use bailiwick_core::tool::Manifest;
 use bailiwick_core::value::Value;
-use bailiwick_core::verdict::{Deed, Facts, Policy as _, Verdict};
+use bailiwick_core::verdict::{Deed, Facts, Flow, Policy as _, Verdict};
 
 use crate::explain::in_words;
 use crate::set::CompiledSet;
@@ -152,6 +152,9 @@ impl Trial<'_> {
             let steering: BTreeSet<String> =
                 tool.args.iter().filter(|(_, a)| a.role.steers()).map(|(n, _)| n.clone()).take(1).collect();
             let touched = args.as_map().map(|args| resource(tool, args));
+            // The strictest case: nothing is the organisation's own, and no step has fixed a word.
+            let flow =
+                args.as_map().map(|args| Flow::of(tool, args, |_| false, |_| false)).unwrap_or_default();
             for (declared, unexplained) in [(true, false), (true, true), (false, false), (false, true)]
                 .into_iter()
                 .filter(|(_, u)| !u || !steering.is_empty())
@@ -171,6 +174,7 @@ impl Trial<'_> {
                             args: &args,
                             label: &label,
                             unexplained: if unexplained { &steering } else { &none },
+                            flow: &flow,
                             approval: None,
                             now,
                             remaining_ms: 600_000,
@@ -202,6 +206,7 @@ impl Trial<'_> {
                 args: &args,
                 label: &label,
                 unexplained: &BTreeSet::new(),
+                flow: &Flow::default(),
                 approval: None,
                 now: WORKDAY,
                 remaining_ms: 600_000,

@@ -9,7 +9,7 @@ use bailiwick_core::label::{Label, Level};
 use bailiwick_core::time::Time;
 use bailiwick_core::tool::{Effect, Manifest, ResourceSpec, Role};
 use bailiwick_core::value::Value;
-use bailiwick_core::verdict::{Approved, Deed, Facts, Policy as _, Resource, Verdict};
+use bailiwick_core::verdict::{Approved, Deed, Facts, Flow, Policy as _, Resource, Verdict};
 use proptest::prelude::*;
 
 use crate::{CompiledSet, PolicyErrors, SchemaInputs, Source, Unusable, compile};
@@ -27,6 +27,7 @@ struct Act {
     args: Value,
     label: Label,
     unexplained: BTreeSet<String>,
+    flow: Flow,
     by: Option<BTreeSet<PrincipalId>>,
     now: Time,
 }
@@ -46,6 +47,7 @@ impl Act {
             args: &self.args,
             label: &self.label,
             unexplained: &self.unexplained,
+            flow: &self.flow,
             approval: self.by.clone().map(|by| Approved { by, group: GroupId::parse("sre-oncall").unwrap() }),
             now: self.now,
             remaining_ms: 60_000,
@@ -135,6 +137,7 @@ fn call(tool: &str, vm: &str) -> Act {
         args: Value::empty(),
         label: Label::bottom(),
         unexplained: BTreeSet::new(),
+        flow: Flow::default(),
         by: None,
         now: Time(0),
     }

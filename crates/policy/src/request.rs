@@ -178,6 +178,10 @@ impl Vocabulary {
         members.put("untrusted", || Expr::new_bool(!label.is_trusted()));
         members.put("origins", || texts(label.untrusted.iter().map(String::as_str)));
         members.put("unexplained", || texts(facts.unexplained.iter().map(String::as_str)));
+        let flow = facts.flow;
+        members.put("destinations", || texts(flow.destinations.iter().map(String::as_str)));
+        members.put("outward", || Expr::new_bool(flow.outward));
+        members.put("carries", || texts(flow.carries.iter().map(String::as_str)));
         members.put("now", || Expr::new_long(long(facts.now.0)));
         members.put("hour_utc", || Expr::new_long(long(facts.now.0 / 3_600_000 % 24)));
         members.put("weekday_utc", || Expr::new_long(long((facts.now.0 / 86_400_000 + 3) % 7 + 1)));

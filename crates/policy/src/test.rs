@@ -26,12 +26,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bailiwick_core::agent::{APPROVERS, Agent};
+use bailiwick_core::decision::is_inside;
 use bailiwick_core::ids::{AgentClass, AgentId, DataClass, GroupId, PrincipalId, StepId, TaskId, ToolId};
 use bailiwick_core::label::{Label, Level};
+use bailiwick_core::registry::{Directory, Registry, RegistryEvent};
 use bailiwick_core::time::Time;
 use bailiwick_core::tool::{Arg, Effect, Manifest, ResourceSpec};
 use bailiwick_core::value::Value;
-use bailiwick_core::verdict::{Approved, Deed, Facts, Policy as _, Resource, Verdict};
+use bailiwick_core::verdict::{Approved, Deed, Facts, Flow, Policy as _, Resource, Verdict};
 use serde::Deserialize;
 
 use crate::errors::{PolicyError, PolicyErrors, did_you_mean};
@@ -75,6 +77,9 @@ pub struct World {
     /// Who opens tasks, unless a case says otherwise.
     #[serde(default = "somebody")]
     pub initiator: PrincipalId,
+    /// What the organisation calls its own.
+    #[serde(default)]
+    pub directory: Directory,
 }
 
 /// An agent of a test.
@@ -147,6 +152,9 @@ pub struct Case {
     /// Arguments nobody vouches for.
     #[serde(default)]
     pub unexplained: BTreeSet<String>,
+    /// Arguments that the declared step fixed beforehand.
+    #[serde(default)]
+    pub pinned: BTreeSet<String>,
     /// Who said yes.
     #[serde(default)]
     pub approval: Option<By>,
@@ -384,6 +392,7 @@ struct Scene {
     resource: Option<Resource>,
     args: Value,
     label: Label,
+    flow: Flow,
 }
 
 impl Scene {
@@ -407,12 +416,20 @@ impl Scene {
             manifest.as_ref().zip(args.as_map()).map(|(m, args)| bailiwick_core::decision::resource(m, args));
         let label =
             Label { level: case.level, classes: case.classes.clone(), untrusted: case.untrusted.clone() };
+        let flow = manifest.as_ref().zip(args.as_map()).map(|(manifest, args)| {
+            let mut registry = Registry::default();
+            let directory = world.directory.clone();
+            registry.apply(&RegistryEvent::DirectorySet { directory, by: world.initiator.clone() });
+            Flow::of(manifest, args, |name| case.pinned.contains(name), |wanted| is_inside(&registry, wanted))
+        });
+        let flow = flow.unwrap_or_default();
         Ok(Scene {
             manifest,
             child,
             agent: world.agent(&case.agent)?,
             initiator: case.initiator.clone().unwrap_or_else(|| world.initiator.clone()),
             task: TaskId::parse("test-task").map_err(|e| e.to_string())?,
+            flow,
             resource,
             args,
             label,
@@ -436,6 +453,7 @@ impl Scene {
             args: &self.args,
             label: &self.label,
             unexplained: &case.unexplained,
+            flow: &self.flow,
             approval: None,
             now: Time(case.now),
             remaining_ms: 600_000,

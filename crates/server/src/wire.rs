@@ -12,7 +12,9 @@ use bailiwick_core::event::{Cause, Decided, HandedOff, Ruled, Why};
 use bailiwick_core::grant::Grant;
 use bailiwick_core::label::Label;
 use bailiwick_core::lease::{Lease, LeaseState};
+use bailiwick_core::origin::Sourced;
 use bailiwick_core::registry::{Halt, Registry, Scope, Suspension};
+use bailiwick_core::seeking::Seeking;
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::tool::{Effect, Standing, Tool};
 use bailiwick_core::{TaskId, Time, ToolId, Value};
@@ -141,6 +143,7 @@ pub(crate) fn summary(task: &bailiwick_engine::TaskSummary) -> TaskSummary {
         live_grants: task.live_grants,
         waiting: task.waiting,
         refusals: task.refusals,
+        seeking: task.seeking,
         events: task.events,
     }
 }
@@ -164,6 +167,7 @@ pub(crate) fn detail(
         progress: task.progress().iter().map(|(step, n)| (step.to_string(), *n)).collect(),
         limits: value(&opening.limits)?,
         grants,
+        seeking: task.seeking().iter().map(|(agent, seeking)| sought(agent, seeking)).collect(),
         approvals,
         open_calls: task
             .open_calls()
@@ -202,6 +206,18 @@ fn grant(task: &Task, grant: &Grant, now: Time) -> GrantView {
             .iter()
             .map(|h| HeldView { capability: h.capability.clone(), spent: h.spent })
             .collect(),
+    }
+}
+
+fn sought(agent: &bailiwick_core::AgentId, seeking: &Seeking) -> SeekingView {
+    SeekingView {
+        agent: agent.clone(),
+        score: seeking.score(),
+        refusals: seeking.refusals,
+        tools: seeking.tools.iter().cloned().collect(),
+        handoffs: seeking.handoffs,
+        borrowed: seeking.borrowed,
+        words: seeking.in_words(),
     }
 }
 
@@ -276,6 +292,7 @@ pub(crate) fn card(registry: &Registry, waiting: &Waiting, looker: &Person, now:
         },
         expiry: CardExpiry { until: approval.until, then: "denied".to_owned() },
         args: approval.shown.clone(),
+        values: waiting.sources.iter().map(Sourced::in_words).collect(),
         narrowed: approval.narrowed.clone(),
         adds: approval.amends.iter().flat_map(|p| &p.adds).map(|add| added(&approval.agent, add)).collect(),
         touches: CardTouches {
@@ -468,6 +485,7 @@ pub(crate) fn handoff(handed: HandoffCall) -> HandoffAnswer {
             until: made.until,
             delivered: made.delivered,
             stripped: made.stripped,
+            sources: made.sources,
         }),
         Err(refused) => HandoffAnswer::Deny(denial(refused)),
     }
@@ -496,6 +514,7 @@ fn call(explained: &Explained, decided: &Decided) -> Result<DecisionView, Refusa
         origins: origins.collect::<Result<_, Refusal>>()?,
         unexplained: decided.unexplained.clone(),
         observed: decided.observed.clone(),
+        sources: decided.sources.iter().map(Sourced::in_words).collect(),
         approval: decided.approval.clone().or(decided.asked.as_ref().map(|a| a.approval.clone())),
         policy: decided.policy,
         epoch: decided.epoch,
@@ -511,6 +530,7 @@ fn handing(explained: &Explained, handed: &HandedOff) -> DecisionView {
         child: handed.grant.as_ref().map(|g| g.grant.clone()),
         stripped: handed.stripped.clone(),
         observed: handed.observed.clone(),
+        sources: handed.sources.iter().map(Sourced::in_words).collect(),
         chain_step: handed.chain_step.as_ref().map(ToString::to_string),
         policy: handed.policy,
         epoch: handed.epoch,
@@ -577,6 +597,7 @@ fn ruled(
         origins: BTreeMap::new(),
         unexplained: Default::default(),
         observed: None,
+        sources: Vec::new(),
         approval: None,
         policy: bailiwick_core::Digest::from_bytes([0; 32]),
         epoch: 0,

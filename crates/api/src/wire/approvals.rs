@@ -60,6 +60,9 @@ pub struct ApprovalCard {
     /// 6. The exact arguments, secrets blanked.
     #[schema(value_type = Object)]
     pub args: Value,
+    /// 6. Where each value that steers came from, in words; what nobody vouches for is among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
     /// 6. The smaller arguments an approver made of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

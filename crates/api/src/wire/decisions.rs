@@ -189,6 +189,9 @@ pub struct HandoffMadeBody {
     pub delivered: Value,
     /// Names of the fields that were not delivered.
     pub stripped: Vec<String>,
+    /// Where the values in it came from, in words. What the sender says of them proves nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
 }
 
 /// An addition to the chain that an agent asks for.
@@ -294,6 +297,9 @@ pub struct DecisionView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub observed: Option<Observed>,
+    /// Where each of the values behind both came from, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
     /// The question it opened or the approval it used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

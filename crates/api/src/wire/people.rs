@@ -1,6 +1,6 @@
 //! People and workflows, and the keys they sign in with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_core::{Digest, GroupId, PrincipalId};
 use serde::{Deserialize, Serialize};
@@ -62,4 +62,7 @@ pub struct DirectoryBody {
     /// Known payees, registered endpoints, addresses.
     #[serde(default)]
     pub known: BTreeSet<String>,
+    /// Own records by their type, such as `repository`: ids that explain themselves as such.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<String, BTreeSet<String>>,
 }

@@ -42,6 +42,9 @@ pub struct Status {
     pub people: u64,
     /// What is frozen or killed.
     pub suspensions: Vec<SuspensionView>,
+    /// Open tasks in which an agent has tried for more than it has.
+    #[serde(default)]
+    pub seeking: u64,
     /// Whether this is a server for tests, whose clock can be moved. Never where anything real depends on it.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub test_clock: bool,

@@ -55,6 +55,9 @@ pub struct TaskOpen {
     /// Refusals before the task freezes. Absent: they are counted only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusals: Option<u32>,
+    /// Tries for more authority than there is before the task freezes. Absent: 25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeking: Option<u32>,
     /// The template it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -75,6 +78,7 @@ impl TaskOpen {
             handoffs: None,
             depth: None,
             refusals: None,
+            seeking: None,
             template: None,
         }
     }
@@ -151,6 +155,9 @@ pub struct TaskSummary {
     pub waiting: u64,
     /// Refusals so far.
     pub refusals: u64,
+    /// How much its agents have tried for beyond what they have.
+    #[serde(default)]
+    pub seeking: u64,
     /// Events so far.
     pub events: u64,
 }
@@ -181,6 +188,9 @@ pub struct TaskDetail {
     pub limits: Value,
     /// The tree of grants, parents before children.
     pub grants: Vec<GrantView>,
+    /// What agents have tried for beyond what they have, since the task was opened or last resumed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeking: Vec<SeekingView>,
     /// Questions, newest last.
     pub approvals: Vec<ApprovalSummary>,
     /// Allowed calls whose outcome has not come: unknown until it does.
@@ -198,6 +208,26 @@ pub struct AmendedStep {
     /// The step.
     #[schema(value_type = Object)]
     pub step: Value,
+}
+
+/// An agent that tries for more than it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SeekingView {
+    /// Which.
+    #[schema(value_type = String)]
+    pub agent: AgentId,
+    /// How much: each tool once, each handoff and each borrowing every time. Past the task's limit it freezes.
+    pub score: u32,
+    /// All refusals, mistakes among them.
+    pub refusals: u32,
+    /// Tools that were neither granted nor declared.
+    pub tools: Vec<String>,
+    /// Handoffs of what it may not give.
+    pub handoffs: u32,
+    /// What it presented that is not its own.
+    pub borrowed: u32,
+    /// The whole in words.
+    pub words: String,
 }
 
 /// One agent's authority inside a task.

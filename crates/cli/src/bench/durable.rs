@@ -351,6 +351,7 @@ pub(super) async fn open(engine: &Engine) -> anyhow::Result<(TaskId, GrantId)> {
         handoffs: 1 << 20,
         depth: 4,
         refusals: None,
+        seeking: None,
         template: None,
     };
     let opened = engine.open_task(new).await?;

@@ -158,6 +158,7 @@ fn shown(card: &ApprovalCard, paint: Paint) -> String {
     for add in &card.adds {
         lines.extend(addition(add, paint));
     }
+    lines.extend(card.values.iter().map(|words| format!("  from     {}", plain(words, 300))));
     lines.extend(card.narrowed.iter().map(|n| format!("  narrowed {}", plain(&n.canonical(), 2000))));
     lines.extend(card.task.weaker.iter().map(|w| paint.yellow(&format!("  declared {}", plain(w, 160)))));
     let undo = if card.touches.reversible { "can be undone" } else { "cannot be undone" };

@@ -11,7 +11,7 @@ use bailiwick_core::agent::Agent;
 use bailiwick_core::label::Label;
 use bailiwick_core::tool::Manifest;
 use bailiwick_core::value::Value;
-use bailiwick_core::verdict::{Approved, Deed, Facts, Policy as _, Resource, Verdict};
+use bailiwick_core::verdict::{Approved, Deed, Facts, Flow, Policy as _, Resource, Verdict};
 use bailiwick_core::{AgentId, GroupId, PrincipalId, StepId, TaskId, Time, ToolId};
 use bailiwick_policy::diff::{Change, Differences, differences};
 use bailiwick_policy::test::{TestFile, TestReport, run_tests};
@@ -297,6 +297,16 @@ fn explain(ctx: &Ctx, ask: &Explain) -> Done {
     let label = Label { untrusted: ask.untrusted.iter().cloned().collect(), ..Label::bottom() };
     let unexplained: BTreeSet<String> = ask.unexplained.iter().cloned().collect();
     let task = TaskId::parse("t-explain")?;
+    let flow = manifest.zip(args.as_map()).map(|(manifest, args)| {
+        let mut registry = bailiwick_core::registry::Registry::default();
+        let directory = config.directory.clone().unwrap_or_default();
+        registry.apply(&bailiwick_core::registry::RegistryEvent::DirectorySet {
+            directory,
+            by: ask.initiator.clone(),
+        });
+        Flow::of(manifest, args, |_| false, |wanted| bailiwick_core::decision::is_inside(&registry, wanted))
+    });
+    let flow = flow.unwrap_or_default();
     let facts = Facts {
         deed,
         agent,
@@ -309,6 +319,7 @@ fn explain(ctx: &Ctx, ask: &Explain) -> Done {
         args: &args,
         label: &label,
         unexplained: &unexplained,
+        flow: &flow,
         approval: Some(Approved {
             group: ask.approved_group.clone(),
             by: ask.approved_by.iter().cloned().collect(),

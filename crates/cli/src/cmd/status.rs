@@ -30,8 +30,17 @@ fn glance(base: &str, s: &Status, paint: Paint) -> String {
         format!("store    {} {store}  ledger {} events  epoch {}", s.backend, s.ledger_size, s.epoch),
         format!("agents   {}   people {}   tools {}{waiting}", s.agents, s.people, s.tools_classified),
     ];
+    if s.seeking > 0 {
+        let what = format!(
+            "in {} open tasks an agent has tried for more than it has (bailiwick task show)",
+            s.seeking
+        );
+        lines.push(format!("{}    {what}", paint.yellow("seeks")));
+    }
     if s.test_clock {
-        lines.push(paint.red("TEST CLOCK: an operator can move this node's time. Nothing real may depend on it."));
+        lines.push(
+            paint.red("TEST CLOCK: an operator can move this node's time. Nothing real may depend on it."),
+        );
     }
     for halt in &s.suspensions {
         let word = if halt.halt == HaltKind::Killed { "killed" } else { "frozen" };

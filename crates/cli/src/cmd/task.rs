@@ -232,6 +232,10 @@ fn shown(detail: &TaskDetail, paint: Paint) -> String {
     for grant in &detail.grants {
         lines.extend(grant_lines(grant, paint));
     }
+    for agent in detail.seeking.iter().filter(|agent| agent.score > 0) {
+        let words = format!("seeks     {} ({}): {}", agent.agent, agent.score, plain(&agent.words, 200));
+        lines.push(paint.red(&words));
+    }
     for approval in &detail.approvals {
         let about = if approval.about == "amendment" { "an amendment with " } else { "" };
         lines.push(format!(

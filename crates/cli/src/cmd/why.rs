@@ -1,15 +1,17 @@
 //! `why` and `trace`: one decision explained, and followed back to the human intent.
 
-use bailiwick_api::wire::{DecisionView, TraceView};
+use bailiwick_api::wire::{DecisionView, EventView, TraceView};
+use bailiwick_audit::movement::{Movement, Way, in_words, movements};
+use bailiwick_core::event::TaskEvent;
 use bailiwick_core::value::Value;
-use bailiwick_core::{AgentId, DecisionId, PrincipalId};
+use bailiwick_core::{AgentId, DecisionId, PrincipalId, TaskId};
 use clap::Args;
 
 use super::agent::capability;
 use super::task::event_line;
 use crate::ctx::Ctx;
 use crate::fail::{Done, Failure};
-use crate::out::{Paint, moment, plain};
+use crate::out::{Paint, moment, plain, table};
 
 /// Which decision.
 #[derive(Debug, Args)]
@@ -25,8 +27,70 @@ pub(crate) async fn why(ctx: &Ctx, which: Which) -> Done {
     Ok(())
 }
 
-pub(crate) async fn trace(ctx: &Ctx, which: Which) -> Done {
-    let decision = meant(ctx, &which.decision).await?;
+/// Which decision, or which task's data.
+#[derive(Debug, Args)]
+pub(crate) struct Traced {
+    /// A decision's id, or `last` for the newest refusal or question
+    #[arg(required_unless_present = "data", conflicts_with = "data")]
+    decision: Option<String>,
+    /// What data moved where in this task: what was read, handed on, written and kept back, under which label
+    #[arg(long, value_name = "TASK")]
+    data: Option<TaskId>,
+}
+
+pub(crate) async fn trace(ctx: &Ctx, which: Traced) -> Done {
+    match (&which.data, &which.decision) {
+        (Some(task), _) => data(ctx, task).await,
+        (None, Some(decision)) => one(ctx, decision).await,
+        (None, None) => {
+            Err(Failure::usage("what is to be traced?", "Name a decision, or a task with --data."))
+        }
+    }
+}
+
+async fn data(ctx: &Ctx, task: &TaskId) -> Done {
+    let events = ctx.people()?.task_events(task, 0).await?;
+    let read = |view: &EventView| {
+        let event: TaskEvent = serde_json::from_str(&view.event.canonical()).map_err(|e| {
+            Failure::failed("event.unreadable", format!("event {} cannot be read: {e}", view.at), "")
+        })?;
+        Ok((view.at, event))
+    };
+    let events: Vec<(u64, TaskEvent)> = events.iter().map(read).collect::<Result<_, Failure>>()?;
+    let moved = movements(events.iter().map(|(at, event)| (*at, event)));
+    ctx.out.show(&moved, |paint| moved_table(&moved, paint));
+    Ok(())
+}
+
+fn moved_table(moved: &[Movement], paint: Paint) -> String {
+    if moved.is_empty() {
+        return "no data has moved in this task".to_owned();
+    }
+    let rows = moved.iter().map(|m| {
+        let way = match m.way {
+            Way::Read => "read".to_owned(),
+            Way::HandedOn => "handed on".to_owned(),
+            Way::Written => "written".to_owned(),
+            Way::KeptBack => paint.red("kept back"),
+        };
+        let label = in_words(&m.label);
+        let label = if m.label.is_trusted() { label } else { paint.yellow(&plain(&label, 60)) };
+        let stripped =
+            if m.stripped.is_empty() { String::new() } else { format!("; not {}", m.stripped.join(", ")) };
+        let what = format!("{}{stripped}", m.what.join(", "));
+        vec![m.at.to_string(), way, m.from.clone(), m.to.clone(), plain(&what, 40), label, m.went.clone()]
+    });
+    let mut out = table(paint, &["#", "moved", "from", "to", "what", "label", "went"], rows.collect());
+    for m in moved.iter().filter(|m| !m.sources.is_empty()) {
+        for words in &m.sources {
+            out.push_str(&paint.dim(&format!("\n#{:<4} {}", m.at, plain(words, 200))));
+        }
+    }
+    out
+}
+
+async fn one(ctx: &Ctx, decision: &str) -> Done {
+    let decision = meant(ctx, decision).await?;
     let trace = ctx.people()?.trace(&decision).await?;
     ctx.out.show(&trace, |paint| {
         let steps: Vec<String> = trace
@@ -82,8 +146,8 @@ fn explained(view: &DecisionView, paint: Paint) -> String {
         format!("  {}", view.reason),
         format!("  decided in step {} by rule {}   code {}", view.step, paint.bold(&view.rule), view.code),
     ];
-    for (name, origin) in &view.origins {
-        lines.push(format!("  `{name}` is vouched for: {}", plain(&origin.canonical(), 120)));
+    for words in &view.sources {
+        lines.push(format!("  {}", plain(words, 200)));
     }
     for name in &view.unexplained {
         lines.push(paint.yellow(&format!("  `{name}`: nobody in this task vouched for its value")));

@@ -199,7 +199,7 @@ fn action(tool: ToolId, entry: ActionEntry) -> (ActionSpec, Manifest) {
             [format!("{{{name}}}"), format!("{{{name}...}}")].iter().any(|hole| entry.request.contains(hole));
         let place = arg.place.unwrap_or(if in_path { In::Path } else { usual });
         let required = arg.required || place == In::Path;
-        manifest.args.insert(name.clone(), Arg { role: arg.role, required, amount: arg.amount });
+        manifest.args.insert(name.clone(), Arg { required, amount: arg.amount, ..Arg::of_role(arg.role) });
         args.insert(name.clone(), argument(&name, place, required, arg, entry.body));
     }
     let has_body = args.values().any(|arg: &ArgSpec| matches!(arg.place, Place::Body(_)));

@@ -2,6 +2,7 @@
 
 mod demo;
 mod egress;
+mod incidents;
 mod life;
 mod manners;
 mod quickstart;

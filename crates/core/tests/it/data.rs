@@ -149,6 +149,7 @@ fn a_trusted_field_of_a_result_explains_and_names_where_it_came_from() {
         result: None,
         spent: Default::default(),
         explains: vec![(identify("bob@example.net"), "recipient".to_owned())],
+        shows: Vec::new(),
         note: None,
     })]);
     let sent = world.must("planner", "mail.send", r#"{"to":"bob@example.net"}"#);
@@ -167,6 +168,7 @@ fn an_outcome_of_a_call_nobody_made_explains_nothing() {
         result: None,
         spent: Default::default(),
         explains: vec![(identify("eve@evil.com"), "recipient".to_owned())],
+        shows: Vec::new(),
         note: None,
     })]);
     unexplained(&mut world, "mail.send", r#"{"to":"eve@evil.com"}"#, &["to"]);

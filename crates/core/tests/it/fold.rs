@@ -88,7 +88,7 @@ prop_compose! {
             label: Label::bottom(),
             origins: [("to".to_owned(), Origin::Result { tool: "a.b".to_owned(), field: "c".to_owned() })].into(),
             unexplained: ["cc".to_owned()].into(),
-            observed: None,
+            observed: None, sources: Vec::new(),
             policy: Digest::of(b"policy one"), epoch: 3,
             asked: asked.map(|(approval, until)| {
                 Asked { approval, act: Digest::of(b"act"), terms: terms(), until }
@@ -113,7 +113,7 @@ prop_compose! {
                 grant, capabilities: places.into_iter().map(|p| (capability(), p)).collect(), until, label,
             }),
             asked: vec![capability()], chain_step, delivered: json(r#"{"a":[1,"b"]}"#),
-            stripped: ["c".to_owned()].into(), observed: None, policy: Digest::of(b"p"), epoch: 9, proof,
+            stripped: ["c".to_owned()].into(), observed: None, sources: Vec::new(), policy: Digest::of(b"p"), epoch: 9, proof,
         }
     }
 }
@@ -147,7 +147,7 @@ pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
         4 => (some_decision(), some_label(), some_spent(), pick(&[Went::Done, Went::Failed, Went::Unknown]))
             .prop_map(|(decision, label, spent, went)| TaskEvent::Reported(Reported {
                 decision, went, label, result: Some(Digest::of(b"r")), spent,
-                explains: vec![(identify("eve@evil.com"), "from".to_owned())], note: Some("n".to_owned()),
+                explains: vec![(identify("eve@evil.com"), "from".to_owned())], shows: Vec::new(), note: Some("n".to_owned()),
             })),
         6 => some_handoff().prop_map(TaskEvent::HandedOff),
         1 => (some_grant(), some_time(), some_proof()).prop_map(|(grant, until, proof)| TaskEvent::TokenMinted {

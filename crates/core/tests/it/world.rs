@@ -198,7 +198,7 @@ pub(crate) fn manifests() -> Vec<Manifest> {
     let new = |name: &str, effect| Manifest::new(tool(name), effect);
     let undoable = |m: Manifest| Manifest { reversible: true, ..m };
     let mut pay = new("bank.pay", Effect::Egress).arg("to", Role::Target).arg("key", Role::Secret);
-    pay.args.insert("amount".to_owned(), Arg { role: Role::Free, required: true, amount: true });
+    pay.args.insert("amount".to_owned(), Arg { required: true, amount: true, ..Arg::of_role(Role::Free) });
     vec![
         new("mail.search", Effect::Read).arg("query", Role::Free),
         required(
@@ -267,7 +267,14 @@ pub(crate) fn opening() -> Opening {
         ]),
         types: BTreeMap::new(),
         chain: None,
-        limits: TaskLimits { until: EVENING, asks: 10, handoffs: 20, depth: 8, refusals: None },
+        limits: TaskLimits {
+            until: EVENING,
+            asks: 10,
+            handoffs: 20,
+            depth: 8,
+            refusals: None,
+            seeking: None,
+        },
         grant: grant("g-root"),
         agent: agent("planner"),
         capabilities: ["mail.*", "files.*", "cloud.*", "bank.*"].map(to_use).to_vec(),
@@ -445,6 +452,7 @@ impl World {
             result: None,
             spent,
             explains: Vec::new(),
+            shows: Vec::new(),
             note: None,
         })]);
     }

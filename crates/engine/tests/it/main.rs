@@ -2,5 +2,6 @@
 
 #![allow(unreachable_pub, reason = "one binary of stories shares its world")]
 
+mod memory;
 mod stories;
 mod world;

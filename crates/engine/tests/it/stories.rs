@@ -553,6 +553,7 @@ async fn an_input_stands_for_a_whole_constraint_or_the_chain_is_refused() {
         handoffs: 1,
         depth: 1,
         refusals: None,
+        seeking: None,
         template: None,
     };
     assert_eq!(world.engine.open_task(new).await.unwrap_err().code, "task.chain");
@@ -615,6 +616,7 @@ fn typed(inputs: &str) -> bailiwick_engine::NewTask {
         handoffs: 0,
         depth: 0,
         refusals: None,
+        seeking: None,
         template: Some("answer".to_owned()),
     }
 }

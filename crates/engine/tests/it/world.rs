@@ -78,7 +78,11 @@ impl World {
     }
 
     pub async fn open_with(&self, chain: Option<&str>) -> OpenedTask {
-        let new = NewTask {
+        self.engine.open_task(self.new_task(chain)).await.unwrap()
+    }
+
+    pub fn new_task(&self, chain: Option<&str>) -> NewTask {
+        NewTask {
             initiator: person("dana"),
             intent: "Fix ticket 4711: web-3 is slow".to_owned(),
             inputs: BTreeMap::from([
@@ -94,9 +98,9 @@ impl World {
             handoffs: 4,
             depth: 2,
             refusals: None,
+            seeking: None,
             template: None,
-        };
-        self.engine.open_task(new).await.unwrap()
+        }
     }
 
     pub fn caller(&self, task: &TaskId, grant: &GrantId, name: &str) -> Caller {

@@ -151,6 +151,7 @@ impl DecisionPoint for Scripted {
             until: Time(5),
             delivered: Value::empty(),
             stripped: vec!["notes".into()],
+            sources: Vec::new(),
         }))
     }
 

@@ -136,12 +136,20 @@ fn locks_out(state: &ServerState, changed: &Person) -> bool {
 
 pub(crate) async fn directory(state: ServerState, _: Person, _: Ask) -> Result<Reply, Refusal> {
     let directory = state.engine.look(|registry| registry.directory().clone());
-    Reply::json(&DirectoryBody { own_domains: directory.own_domains, known: directory.known })
+    Reply::json(&DirectoryBody {
+        own_domains: directory.own_domains,
+        known: directory.known,
+        records: directory.records,
+    })
 }
 
 pub(crate) async fn set_directory(state: ServerState, by: Person, ask: Ask) -> Result<Reply, Refusal> {
     let body: DirectoryBody = body::json(&ask.body)?;
-    let directory = Directory { own_domains: body.own_domains.clone(), known: body.known.clone() };
+    let directory = Directory {
+        own_domains: body.own_domains.clone(),
+        known: body.known.clone(),
+        records: body.records.clone(),
+    };
     state.engine.set_directory(&by.id, directory).await?;
     Reply::json(&body)
 }

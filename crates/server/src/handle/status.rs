@@ -18,6 +18,7 @@ pub(crate) async fn status(state: ServerState, _: Person, _: Ask) -> Result<Repl
     let health = engine.store().health();
     let head = engine.store().head().await.map_err(bailiwick_engine::EngineError::from)?;
     let (issuer, audience) = engine.token_names();
+    let open = engine.inventory().await?.tasks;
     let view = engine.look(|registry| {
         let classified =
             registry.tools().filter(|(_, t)| matches!(t.standing, Standing::Classified { .. })).count()
@@ -38,6 +39,7 @@ pub(crate) async fn status(state: ServerState, _: Person, _: Ask) -> Result<Repl
             tools_waiting: registry.tools().count() as u64 - classified,
             people: registry.people().count() as u64,
             suspensions: wire::suspensions(registry),
+            seeking: open.iter().filter(|task| task.seeking > 0).count() as u64,
             test_clock: state.test_clock.is_some(),
         }
     });

@@ -43,6 +43,7 @@ pub(crate) async fn open(state: ServerState, by: Person, ask: Ask) -> Result<Rep
             handoffs: new.handoffs.unwrap_or(HANDOFFS),
             depth: new.depth.unwrap_or(if hands_off { DEPTH } else { 0 }),
             refusals: new.refusals,
+            seeking: new.seeking.or(Some(bailiwick_core::seeking::SCORE_MAX)),
             template: new.template,
         })
         .await?;

@@ -202,8 +202,11 @@ async fn an_operator_keeps_the_books_and_nobody_else_does() {
     assert!(!root.check_policies(&broken).await.unwrap().ok);
     assert_eq!(root.set_policies(&broken).await.unwrap_err().problem().unwrap().status, 422);
     assert_eq!(root.policies().await.unwrap(), policies, "what does not compile never becomes active");
-    let directory =
-        DirectoryBody { own_domains: ["example.org".to_owned()].into(), known: Default::default() };
+    let directory = DirectoryBody {
+        own_domains: ["example.org".to_owned()].into(),
+        known: Default::default(),
+        records: Default::default(),
+    };
     root.set_directory(&directory).await.unwrap();
     assert_eq!(root.directory().await.unwrap(), directory);
     assert_eq!(dana.directory().await.unwrap_err().code(), "person.not_operator");
