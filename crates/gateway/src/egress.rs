@@ -167,11 +167,14 @@ async fn direct<P: DecisionPoint, D: Door>(
     let (parts, body) = request.into_parts();
     let name = captured.get("system").map(String::as_str).unwrap_or_default();
     let target = parts.uri.path_and_query().map_or("", |t| t.as_str());
-    let below =
-        target.strip_prefix("/egress/").and_then(|rest| rest.strip_prefix(name)).unwrap_or("").to_owned();
-    let address = Address::System { system: name.to_owned(), below };
+    let below = target.strip_prefix("/egress/").and_then(|rest| rest.strip_prefix(name)).map(str::to_owned);
+    let system = name.to_owned();
     egress
-        .answer(parts, body, move |parts| Ok((address, parts.method.clone(), inner_headers(&parts.headers))))
+        .answer(parts, body, move |parts| {
+            let odd = || Unfit { code: "egress.path", why: "write the API's name plainly".to_owned() };
+            let address = Address::System { system, below: below.ok_or_else(odd)? };
+            Ok((address, parts.method.clone(), inner_headers(&parts.headers)))
+        })
         .await
 }
 

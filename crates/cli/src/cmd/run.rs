@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use bailiwick_api::client::People;
-use bailiwick_api::wire::{EndCause, TaskEnd, TaskOpen};
+use bailiwick_api::wire::{EndCause, TaskEnd};
 use bailiwick_core::{AgentId, TaskId};
 use bailiwick_gateway::Proxy;
 use clap::Args;
 use tokio::process::{Child, Command};
 
 use super::agency::holder;
+use super::task::Open;
 use crate::ctx::Ctx;
 use crate::fail::{Done, Failure};
 use crate::holder::{Holder, Wants};
@@ -50,6 +51,12 @@ pub(crate) struct Run {
     /// The intent of the task to open
     #[arg(long, required_unless_present = "task")]
     intent: Option<String>,
+    /// A file with the chain and limits of the task to open
+    #[arg(short, long, value_name = "FILE", conflicts_with = "task")]
+    template: Option<PathBuf>,
+    /// An input of the task to open, as NAME=VALUE
+    #[arg(long = "var", value_name = "NAME=VALUE", conflicts_with = "task")]
+    vars: Vec<String>,
     /// How long the opened task may take, such as 20m
     #[arg(long, value_name = "TIME", conflicts_with = "task")]
     ttl: Option<String>,
@@ -83,9 +90,13 @@ async fn task(ctx: &Ctx, run: &Run) -> Result<(TaskId, Option<People>), Failure>
     if let Some(task) = &run.task {
         return Ok((task.clone(), None));
     }
-    let ttl_s = run.ttl.as_deref().map(super::task::duration_secs).transpose()?;
-    let intent = run.intent.clone().unwrap_or_default();
-    let ask = TaskOpen { ttl_s, ..TaskOpen::new(intent, run.agent.clone()) };
+    let ask = super::task::ask(&Open {
+        intent: run.intent.clone().unwrap_or_default(),
+        template: run.template.clone(),
+        agent: Some(run.agent.clone()),
+        vars: run.vars.clone(),
+        ttl: run.ttl.clone(),
+    })?;
     let people = ctx.people()?;
     let opened = people.open_task(&ask).await?;
     ctx.out.say(&format!(" task {} for {}", opened.task, run.agent));

@@ -70,19 +70,19 @@ pub(crate) enum How {
 pub(crate) struct Open {
     /// What is to be done, in your own words
     #[arg(long)]
-    intent: String,
+    pub(super) intent: String,
     /// A file with agent, chain and limits
     #[arg(short, long, value_name = "FILE")]
-    template: Option<PathBuf>,
+    pub(super) template: Option<PathBuf>,
     /// The first agent, if no template names it
     #[arg(long)]
-    agent: Option<AgentId>,
+    pub(super) agent: Option<AgentId>,
     /// An input, as NAME=VALUE; a value that is JSON is read as JSON
     #[arg(long = "var", value_name = "NAME=VALUE")]
-    vars: Vec<String>,
+    pub(super) vars: Vec<String>,
     /// How long the window stays open, such as 20m
     #[arg(long, value_name = "TIME")]
-    ttl: Option<String>,
+    pub(super) ttl: Option<String>,
 }
 
 pub(crate) async fn run(ctx: &Ctx, task: Task) -> Done {
@@ -106,7 +106,8 @@ async fn open(ctx: &Ctx, open: Open) -> Done {
     Ok(())
 }
 
-fn ask(open: &Open) -> Result<TaskOpen, Failure> {
+/// What is asked of the server.
+pub(super) fn ask(open: &Open) -> Result<TaskOpen, Failure> {
     let template = match &open.template {
         Some(path) => super::template::usable(path)?,
         None => Template::default(),

@@ -93,6 +93,8 @@ impl World {
         house.write("ca.pem", &api.ca);
         std::fs::create_dir(house.path("policies")).unwrap();
         house.write("policies/all.cedar", POLICY);
+        // Everything that any part of the program would ever say.
+        house.log = "trace";
         house.up();
         house.json(&["agent", "add", "clerk"]);
         let began = Instant::now();
@@ -223,6 +225,7 @@ fn a_python_program_works_unchanged_and_the_key_is_nowhere() {
     for (what, text) in [("output", &*out), ("errors and environment", &*err), ("log of the node", &said)] {
         assert!(!text.contains(KEY), "the key is in the {what}");
     }
+    assert!(said.len() > 10_000, "the log says little: {said}");
     assert!(err.contains("HTTPS_PROXY") && err.contains("SSL_CERT_FILE"));
     for folder in ["bailiwick-data", "evidence"] {
         assert_keyless(&world.house.path(folder));

@@ -51,6 +51,8 @@ pub(crate) struct House {
     pub(crate) port: u16,
     /// What the node has said since it was up.
     pub(crate) said: Arc<Mutex<Vec<String>>>,
+    /// What the node logs; its own default if empty.
+    pub(crate) log: &'static str,
     node: Option<Child>,
 }
 
@@ -62,7 +64,7 @@ impl House {
         let text =
             config.replace("$PORT", &port.to_string()).replace("$PROGRAM", &Json::from(PROGRAM).to_string());
         std::fs::write(folder.path().join("bailiwick.yaml"), text).unwrap();
-        House { folder, port, said: Arc::default(), node: None }
+        House { folder, port, said: Arc::default(), log: "", node: None }
     }
 
     /// The same with its node.
@@ -74,7 +76,11 @@ impl House {
 
     /// Starts the node and waits until it says that it is up.
     pub(crate) fn up(&mut self) {
-        let mut child = self.command(&["up"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut command = self.command(&["up"]);
+        if !self.log.is_empty() {
+            command.env("BAILIWICK_LOG", self.log);
+        }
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         loop {

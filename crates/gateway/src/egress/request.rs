@@ -224,9 +224,10 @@ impl Api {
         query: &[(String, String)],
     ) -> Result<(&Action, Args), Unfit> {
         let mut known = false;
+        let mut tied = false;
         let mut best: Option<(&Action, Args, usize)> = None;
         for action in &self.actions {
-            if best.as_ref().is_some_and(|(found, ..)| found.path != action.path) {
+            if best.as_ref().is_some_and(|(found, ..)| !same_shape(&found.path, &action.path)) {
                 break;
             }
             let Some(args) = action.fits(below) else { continue };
@@ -236,23 +237,22 @@ impl Api {
             }
             let stated =
                 action.constants.iter().filter(|(name, _)| query.iter().any(|(key, _)| key == name)).count();
-            let better = best.as_ref().is_none_or(|(found, _, most)| {
-                stated > *most || (stated == *most && action.constants.len() < found.constants.len())
-            });
-            let tied = best.as_ref().is_some_and(|(found, _, most)| {
-                stated == *most && action.constants.len() == found.constants.len()
-            });
-            if tied {
-                return unfit(
-                    "egress.no_rule",
-                    "several rules take this request: state the query they differ in",
-                );
-            }
-            if better {
-                best = Some((action, args, stated));
+            // More of its constants stated, then fewer constants of its own.
+            let rank = |action: &Action, stated: usize| (stated, usize::MAX - action.constants.len());
+            let ours = rank(action, stated);
+            match best.as_ref().map(|(found, _, stated)| rank(found, *stated)) {
+                Some(theirs) if theirs > ours => {}
+                Some(theirs) if theirs == ours => tied = true,
+                _ => {
+                    tied = false;
+                    best = Some((action, args, stated));
+                }
             }
         }
         match best {
+            Some(_) if tied => {
+                unfit("egress.no_rule", "several rules take this request: state the query they differ in")
+            }
             Some((action, args, _)) => Ok((action, args)),
             None if known => unfit("egress.no_rule", "no rule takes this method or query on this path"),
             None => unfit("egress.no_rule", "no rule takes a request to this path"),
@@ -550,6 +550,16 @@ impl Action {
     }
 }
 
+/// Whether two templates take the same paths but for the types of their arguments.
+fn same_shape(a: &[Piece], b: &[Piece]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|pair| match pair {
+            (Piece::Word(a), Piece::Word(b)) => a == b,
+            (Piece::Hole(_), Piece::Hole(_)) | (Piece::Rest(_), Piece::Rest(_)) => true,
+            _ => false,
+        })
+}
+
 fn mistyped<T>(name: &str, kind: Kind) -> Result<T, Unfit> {
     unfit("egress.argument", format!("argument `{name}` must be of type `{}`", kind.as_str()))
 }
@@ -623,5 +633,273 @@ fn leftovers(body: &Value, at: String, args: &mut Args) {
             }
         }
         other => _ = args.insert(if at.is_empty() { "/".to_owned() } else { at }, other.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::Guard;
+    use super::super::spec::{ActionSpec, AnswerSpec, ApiSpec, ArgSpec};
+    use super::*;
+    use bailiwick_core::{SystemId, ToolId};
+    use proptest::prelude::*;
+
+    /// Made once: a TLS client takes its time to be made.
+    fn api() -> &'static Api {
+        static API: std::sync::LazyLock<Api> = std::sync::LazyLock::new(example);
+        &API
+    }
+
+    fn example() -> Api {
+        let arg = |place, kind, list| ArgSpec { kind, list, ..ArgSpec::new(place) };
+        let path = |kind| arg(Place::Path, kind, false);
+        let query = |key: &str, kind, list| arg(Place::Query(key.into()), kind, list);
+        let body = |at: &str, kind, list| arg(Place::Body(at.into()), kind, list);
+        let mut spec = ApiSpec::new(SystemId::parse("x").unwrap(), "https://x.example/base/v1");
+        spec.actions = vec![
+            rule("me", "GET /users/me", BodyForm::None, vec![]),
+            rule("user", "GET /users/{id}", BodyForm::None, vec![("id", path(Kind::Text))]),
+            rule("files", "GET /files/{path...}", BodyForm::None, vec![("path", path(Kind::Text))]),
+            rule(
+                "find",
+                "GET /find?v=1",
+                BodyForm::None,
+                vec![("q", query("q", Kind::Text, false)), ("n", query("n[]", Kind::Integer, true))],
+            ),
+            rule(
+                "write",
+                "PUT /docs/{id}",
+                BodyForm::Json,
+                vec![
+                    ("id", path(Kind::Integer)),
+                    ("title", body("/doc/title", Kind::Text, false)),
+                    ("meta", body("/doc/meta", Kind::Json, false)),
+                    ("tags", body("/tags", Kind::Text, true)),
+                ],
+            ),
+            rule("form", "POST /form", BodyForm::Form, vec![("ab", body("a b", Kind::Text, false))]),
+            rule("raw", "POST /raw", BodyForm::Text, vec![("text", body("", Kind::Text, false))]),
+            rule("any", "POST /any", BodyForm::Json, vec![("all", body("", Kind::Json, false))]),
+        ];
+        Api::compile(spec, Guard::system()).unwrap()
+    }
+
+    fn rule(name: &str, request: &str, body: BodyForm, args: Vec<(&str, ArgSpec)>) -> ActionSpec {
+        ActionSpec {
+            tool: ToolId::parse(&format!("x.{name}")).unwrap(),
+            request: request.to_owned(),
+            body,
+            args: args.into_iter().map(|(name, arg)| (name.to_owned(), arg)).collect(),
+            answer: AnswerSpec::default(),
+        }
+    }
+
+    fn get(target: &str) -> Inbound {
+        Inbound {
+            method: Method::GET,
+            target: target.to_owned(),
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+        }
+    }
+
+    fn sent(method: &Method, target: &str, media: &'static str, body: Vec<u8>) -> Inbound {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        Inbound { method: method.clone(), target: target.to_owned(), headers, body }
+    }
+
+    /// The plan for what was read, and the arguments.
+    fn planned(api: &Api, request: &Inbound) -> Result<(Plan, Value), Unfit> {
+        let (action, args) = api.read(request)?;
+        Ok((api.plan(action, &args)?, args))
+    }
+
+    #[test]
+    fn what_is_named_wins_over_what_is_open_however_it_is_spelled() {
+        let api = api();
+        for (target, tool) in
+            [("/base/v1/users/me", "x.me"), ("/base/v1/users/%6de", "x.me"), ("/base/v1/users/mo", "x.user")]
+        {
+            let found = api.read(&get(target)).map(|(action, _)| action.tool.to_string());
+            assert_eq!(found, Ok(tool.to_owned()), "{target}");
+        }
+        assert_eq!(planned(api, &get("/base/v1/users/%6d%6f")).unwrap().0.target, "/base/v1/users/mo");
+        for bad in ["/users/me", "/base/users/me", "/base/v1x/users/me", "/base%2fv1/users/me", "/base/v1"] {
+            assert!(api.read(&get(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn of_rules_that_differ_in_their_query_the_stated_one_is_taken() {
+        let rule = |name: &str, request: &str| rule(name, request, BodyForm::None, vec![]);
+        let mut spec = ApiSpec::new(SystemId::parse("x").unwrap(), "https://x.example");
+        spec.actions = vec![rule("a", "GET /r?t=a"), rule("b", "GET /r?t=b")];
+        let two = Api::compile(spec.clone(), Guard::system()).unwrap();
+        let tool = |api: &Api, target: &str| api.read(&get(target)).ok().map(|(a, _)| a.tool.to_string());
+        assert_eq!(tool(&two, "/r?t=b").as_deref(), Some("x.b"));
+        assert_eq!(tool(&two, "/r"), None, "neither is guessed");
+        assert_eq!(tool(&two, "/r?t=c"), None);
+        spec.actions.push(rule("plain", "GET /r"));
+        let three = Api::compile(spec, Guard::system()).unwrap();
+        assert_eq!(tool(&three, "/r").as_deref(), Some("x.plain"));
+        assert_eq!(tool(&three, "/r?t=a").as_deref(), Some("x.a"));
+    }
+
+    // Hole names do not sort shapes apart, so rules of one shape stand beside each other.
+    #[test]
+    fn names_of_arguments_do_not_decide_between_rules() {
+        let path = |name: &'static str| vec![(name, ArgSpec::new(Place::Path))];
+        let mut spec = ApiSpec::new(SystemId::parse("x").unwrap(), "https://x.example");
+        spec.actions = vec![
+            rule("a", "GET /r/{id}?t=a", BodyForm::None, path("id")),
+            rule("b", "GET /r/{name}?t=b", BodyForm::None, path("name")),
+        ];
+        let api = Api::compile(spec, Guard::system()).unwrap();
+        assert!(api.read(&get("/r/7")).is_err(), "neither is guessed");
+        assert_eq!(api.read(&get("/r/7?t=b")).unwrap().0.tool.as_str(), "x.b");
+    }
+
+    /// Text made of what attacks on paths are made of.
+    fn nasty() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "/",
+            "..",
+            ".",
+            "%2e",
+            "%2E",
+            "%2f",
+            "%5c",
+            "\\",
+            "%25",
+            "%252e",
+            "%00",
+            "%c0%ae",
+            "%ef%bc%8e",
+            ";",
+            "%3b",
+            "?",
+            "&",
+            "=",
+            "#",
+            "%0d%0a",
+            "+",
+            "%20",
+            "a",
+            "me",
+            "users",
+            "files",
+            "find",
+            "q",
+            "%zz",
+            "%",
+            "base",
+            "v1",
+            "é",
+            "@",
+            ":",
+            "//",
+            "%2e%2e%2f",
+            "n[]",
+            "1",
+        ]);
+        prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            "[a-z/~\\\\.é\"]{0,6}".prop_map(Value::Text),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+                prop::collection::btree_map("(doc|title|meta|tags|x|__proto__|)", inner, 0..4)
+                    .prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        // proves: INV9, X3
+        #[test]
+        fn whatever_path_comes_in_what_goes_out_has_one_reading(
+            start in prop::sample::select(vec!["/base/v1/users/", "/base/v1/files/", "/base/v1/find?", "/base/v1/", "/", ""]),
+            tail in nasty(),
+        ) {
+            let api = api();
+            if let Ok((plan, args)) = planned(api, &get(&format!("{start}{tail}"))) {
+                let path = plan.target.split('?').next().unwrap_or("").to_ascii_lowercase();
+                prop_assert!(path.starts_with("/base/v1/") && !path.contains("//"), "{}", plan.target);
+                prop_assert!(path.split('/').all(|s| s != "." && s != ".."), "{}", plan.target);
+                for hidden in ["%2e", "%2f", "%5c", "%25", "%3b", "%3f", "%23", "%0", ";", "\\"] {
+                    prop_assert!(!path.contains(hidden), "{}", plan.target);
+                }
+                // Any URL parser leaves it as it is, and reading it again changes nothing.
+                let whole = format!("https://x.example{}", plan.target);
+                let url = reqwest::Url::parse(&whole).unwrap();
+                prop_assert_eq!(url.as_str(), whole.as_str());
+                let again = planned(api, &get(&plan.target)).unwrap();
+                prop_assert_eq!((again.0.target, again.1), (plan.target, args));
+            }
+        }
+
+        // proves: INV9
+        #[test]
+        fn whatever_text_is_meant_arrives(
+            q in ".{0,20}",
+            n in prop::collection::vec(any::<i64>(), 1..4),
+            id in "[a-zA-Z0-9 :@,$é&=+!'()*~_-]{1,12}",
+        ) {
+            let api = api();
+            let find = api.action(&ToolId::parse("x.find").unwrap()).unwrap();
+            let list = Value::List(n.into_iter().map(Value::Int).collect());
+            let args = Value::from([("q", Value::from(q.as_str())), ("n", list)]);
+            match api.plan(find, &args) {
+                Ok(plan) => prop_assert_eq!(planned(api, &get(&plan.target)).unwrap().1, args),
+                Err(_) => prop_assert!(q.contains('\0') || q.len() > 2_000),
+            }
+            let user = api.action(&ToolId::parse("x.user").unwrap()).unwrap();
+            let args = Value::from([("id", Value::from(id.as_str()))]);
+            match api.plan(user, &args) {
+                Ok(plan) => prop_assert_eq!(planned(api, &get(&plan.target)).unwrap().1, args),
+                // The name of another rule cannot be meant, and blanks alone are nothing.
+                Err(_) => prop_assert!(id == "me" || id.trim().is_empty(), "{}", id),
+            }
+        }
+
+        // proves: INV9, INV6
+        #[test]
+        fn whatever_body_comes_in_what_goes_out_is_the_same_document_or_nothing(body in any_value()) {
+            let api = api();
+            let bytes = body.canonical().into_bytes();
+            let request = sent(&Method::PUT, "/base/v1/docs/7", "application/json", bytes.clone());
+            if let Ok((plan, _)) = planned(api, &request) {
+                prop_assert_eq!(Value::parse(&plan.body.unwrap()).unwrap(), body.clone());
+            }
+            let whole = sent(&Method::POST, "/base/v1/any", "application/json", bytes);
+            let (plan, args) = planned(api, &whole).unwrap();
+            prop_assert_eq!(args.get("all"), Some(&body));
+            prop_assert_eq!(Value::parse(&plan.body.unwrap()).unwrap(), body);
+        }
+
+        // proves: A22
+        #[test]
+        fn no_bytes_make_it_panic(
+            target in "[ -~]{0,60}",
+            body in prop::collection::vec(any::<u8>(), 0..80),
+            media in prop::sample::select(vec!["application/json", "application/x-www-form-urlencoded", "text/plain", "x/y", ""]),
+        ) {
+            let api = api();
+            let ats = [(Method::PUT, "/base/v1/docs/7"), (Method::POST, "/base/v1/form"), (Method::POST, "/base/v1/raw"), (Method::POST, "/base/v1/any")];
+            for (method, at) in ats {
+                let _ = planned(api, &sent(&method, at, media, body.clone()));
+                let _ = planned(api, &sent(&method, &target, media, body.clone()));
+            }
+        }
     }
 }

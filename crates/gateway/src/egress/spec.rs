@@ -343,7 +343,7 @@ impl Api {
                 compile(&spec, action, &url).map_err(|why| format!("action `{}`: {why}", action.tool))?,
             );
         }
-        actions.sort_by(|a, b| a.path.cmp(&b.path));
+        actions.sort_by(|a, b| openness(a).cmp(&openness(b)));
         distinct(&actions)?;
         let echo = Echo::of(spec.keys.iter().map(Key::secret));
         Ok(Api {
@@ -616,6 +616,18 @@ fn is_name(text: &str) -> bool {
 /// A JSON pointer whose members need no escapes.
 fn is_pointer(text: &str) -> bool {
     text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|t| !t.is_empty() && !t.contains('~')))
+}
+
+/// Orders rules by path: what is named comes before what is open, whatever its arguments are called.
+fn openness(action: &Action) -> Vec<(u8, &str)> {
+    fn rank(piece: &Piece) -> (u8, &str) {
+        match piece {
+            Piece::Word(word) => (0, word.as_str()),
+            Piece::Hole(_) => (1, ""),
+            Piece::Rest(_) => (2, ""),
+        }
+    }
+    action.path.iter().map(rank).collect()
 }
 
 /// Two rules for the same method and shape of path would be one guess too many.

@@ -334,5 +334,7 @@ async fn without_proof_nothing_is_answered_and_with_it_the_apis_are_named() {
     let elsewhere = got(elsewhere).await;
     assert_eq!((elsewhere.status, elsewhere.code().as_str()), (403, "egress.no_api"));
     assert_eq!(world.point.last_call().tool, tool("http.unlisted"));
+    let spelled = world.client.get(format!("{}/egress/%63rm/customers/7", world.url));
+    assert_eq!(got(spelled.header("authorization", "Test clerk")).await.status, 400);
     assert!(world.api.seen().is_empty());
 }

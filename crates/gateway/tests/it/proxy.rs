@@ -178,6 +178,62 @@ async fn a_request_that_two_readers_could_read_differently_goes_nowhere() {
     assert!(world.api.seen().is_empty(), "http is not the origin that was named");
 }
 
+/// Opens a tunnel to the API's host, says `name` in the handshake, sends these bytes, and gives what comes back.
+async fn in_tunnel(
+    proxy: &Proxy<Named>,
+    world: &World,
+    name: &'static str,
+    bytes: &str,
+) -> std::io::Result<String> {
+    use rustls::pki_types::pem::PemObject as _;
+    let url = Url::parse(&proxy.url()).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", url.port().unwrap())).await?;
+    let host = format!("localhost:{}", world.api.port);
+    let connect = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{}\r\n", authorization(proxy));
+    stream.write_all(connect.as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_buf(&mut head).await?;
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    let authority =
+        rustls::pki_types::CertificateDer::from_pem_slice(proxy.authority_pem().as_bytes()).unwrap();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name.try_into().unwrap(), stream).await?;
+    stream.write_all(bytes.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let _ = timeout(LONG, stream.read_to_end(&mut answer)).await.expect("no end");
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+// proves: INV9
+#[tokio::test]
+async fn a_tunnel_is_for_one_host_whatever_is_said_inside() {
+    let world = World::new(customer).await;
+    let proxy = proxy(&world).await;
+    let host = format!("localhost:{}", world.api.port);
+    let get = |target: &str, host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let good = in_tunnel(&proxy, &world, "localhost", &get("/v2/customers/7", &host)).await.unwrap();
+    assert!(good.starts_with("HTTP/1.1 200 "), "{good}");
+    for bad in [
+        get("/v2/customers/7", "evil.example"),
+        get("/v2/customers/7", "localhost"),
+        get("https://evil.example/v2/customers/7", &host),
+        get(&format!("http://{host}/v2/customers/7"), &host),
+        format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    ] {
+        let said = in_tunnel(&proxy, &world, "localhost", &bad).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 400 "), "{bad:?}: {said}");
+    }
+    assert!(in_tunnel(&proxy, &world, "evil.example", &get("/v2/customers/7", &host)).await.is_err());
+    assert_eq!(world.api.seen().len(), 1);
+}
+
 // proves: INV9
 #[tokio::test]
 async fn what_a_path_hides_reaches_the_judge_as_it_was_written_and_is_refused() {
