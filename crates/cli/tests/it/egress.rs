@@ -225,7 +225,7 @@ fn a_python_program_works_unchanged_and_the_key_is_nowhere() {
     for (what, text) in [("output", &*out), ("errors and environment", &*err), ("log of the node", &said)] {
         assert!(!text.contains(KEY), "the key is in the {what}");
     }
-    assert!(said.len() > 10_000, "the log says little: {said}");
+    assert!(said.contains("crm.customer.read"), "the log was heard: {said}");
     assert!(err.contains("HTTPS_PROXY") && err.contains("SSL_CERT_FILE"));
     for folder in ["bailiwick-data", "evidence"] {
         assert_keyless(&world.house.path(folder));
