@@ -189,6 +189,7 @@ pub(crate) fn several(count: usize, one: &str) -> String {
     match one.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
         _ if count == 1 => format!("1 {one}"),
         Some(stem) => format!("{count} {stem}ies"),
+        None if one.ends_with('s') => format!("{count} {one}es"),
         None => format!("{count} {one}s"),
     }
 }

@@ -195,6 +195,10 @@ pub struct Manifest {
     /// Whether results as a whole come from the organisation itself, so that reading them taints nothing.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub trusted_result: bool,
+    /// What of this was guessed from the tool server's own words, with what each guess rests on. A manifest with
+    /// guesses classifies nothing: a person takes each one away by confirming it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guess: BTreeMap<String, String>,
 }
 
 fn is_bottom(label: &Label) -> bool {
@@ -215,6 +219,7 @@ impl Manifest {
             labels: Label::bottom(),
             sink: None,
             trusted_result: false,
+            guess: BTreeMap::new(),
         }
     }
     /// The same with one more argument; for builders.

@@ -92,6 +92,15 @@ impl Engine {
         manifest: Manifest,
         pin: Option<Digest>,
     ) -> Result<(), EngineError> {
+        if !manifest.guess.is_empty() {
+            let guesses: Vec<&str> = manifest.guess.keys().map(String::as_str).collect();
+            let what = format!(
+                "the manifest of {} holds guesses that nobody has confirmed: {}",
+                manifest.tool,
+                guesses.join(", ")
+            );
+            return Err(EngineError::invalid("tool.guessed", what));
+        }
         self.amend(|registry| {
             let seen = registry.tool(&manifest.tool).and_then(|t| t.seen);
             if let (Some(pin), Some(seen)) = (pin, seen)

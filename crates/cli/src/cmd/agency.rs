@@ -16,6 +16,7 @@ use crate::fail::{Done, Exit, Failure};
 use crate::gate::Guarded;
 use crate::holder::{Holder, Wants};
 use crate::keys::signing_key;
+use crate::out::several;
 
 /// How long one call through the connector may take.
 const CALL_WITHIN: Duration = Duration::from_secs(310);
@@ -182,10 +183,10 @@ pub(crate) async fn handoff(ctx: &Ctx, handoff: Handoff) -> Done {
             let stripped =
                 if made.stripped.is_empty() { "nothing".to_owned() } else { made.stripped.join(", ") };
             format!(
-                "{} holds {} ({} capabilities)   not delivered: {stripped}",
+                "{} holds {} ({})   not delivered: {stripped}",
                 paint.bold(made.to.as_str()),
                 made.grant,
-                made.capabilities.len()
+                several(made.capabilities.len(), "capability")
             )
         }
         HandoffAnswer::Deny(_) => String::new(),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::config::yaml;
 use crate::ctx::Ctx;
 use crate::fail::{Done, Failure};
-use crate::out::{Paint, table};
+use crate::out::{Paint, several, table};
 
 /// What can be done with agents.
 #[derive(Debug, Subcommand)]
@@ -242,7 +242,8 @@ async fn retire(ctx: &Ctx, agent: &AgentId, yes: bool) -> Done {
 
 /// What a halt did, in words.
 pub(crate) fn toll(halted: &HaltedView, paint: Paint) -> String {
-    let mut text = format!("{} tasks stopped, {} grants revoked", halted.tasks.len(), halted.grants.len());
+    let (tasks, grants) = (several(halted.tasks.len(), "task"), several(halted.grants.len(), "grant"));
+    let mut text = format!("{tasks} stopped, {grants} revoked");
     if halted.in_flight > 0 {
         text.push_str(
             &paint.yellow(&format!("; {} calls were under way, their effect is unknown", halted.in_flight)),

@@ -48,6 +48,9 @@ pub(crate) struct Approve {
     /// Why
     #[arg(long)]
     reason: Option<String>,
+    /// Say yes to these smaller arguments instead, as `bailiwick narrow` does
+    #[arg(long, value_name = "JSON")]
+    narrow: Option<String>,
 }
 
 /// Says yes to something smaller.
@@ -91,13 +94,26 @@ pub(crate) async fn approvals(ctx: &Ctx, approvals: Approvals) -> Done {
 }
 
 pub(crate) async fn approve(ctx: &Ctx, approve: Approve) -> Done {
+    if let Some(args) = approve.narrow {
+        return narrow(ctx, Narrow { approval: approve.approval, args, reason: approve.reason }).await;
+    }
     let vote = VoteBody { vote: VoteKind::Approve, args: None, reason: approve.reason };
     answer(ctx, &ctx.people()?, &approve.approval, vote).await
 }
 
 pub(crate) async fn narrow(ctx: &Ctx, narrow: Narrow) -> Done {
-    let args = Value::parse(narrow.args.as_bytes())
-        .map_err(|e| Failure::usage(e.to_string(), "Write the arguments as a JSON object."))?;
+    let args = Value::parse(narrow.args.as_bytes()).map_err(|e| {
+        Failure::usage(
+            format!("the smaller arguments are not JSON: {e}"),
+            "Write all arguments that remain, such as '{\"to\":\"acct-7\",\"amount\":20}'.",
+        )
+    })?;
+    if args.as_map().is_none() {
+        return Err(Failure::usage(
+            "the smaller arguments are not an object",
+            "Write all arguments that remain, by name.",
+        ));
+    }
     let vote = VoteBody { vote: VoteKind::Narrow, args: Some(args), reason: narrow.reason };
     answer(ctx, &ctx.people()?, &narrow.approval, vote).await
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::config::{FILE_NAME, SCHEMA, Secrets};
 use crate::ctx::Ctx;
 use crate::fail::Done;
+use crate::out::several;
 
 /// What can be done with the configuration.
 #[derive(Debug, Subcommand)]
@@ -40,13 +41,13 @@ fn check(ctx: &Ctx, secrets: Secrets) -> Done {
     });
     ctx.out.show(&found, |paint| {
         format!(
-            "{} {file}   {} people, {} agents, {} systems, {} tools, policies: {}",
+            "{} {file}   {} people, {}, {}, {}, policies: {}",
             paint.green("ok"),
             config.people.len(),
-            config.agents.len(),
-            config.systems.len(),
-            config.tools.len(),
-            config.policies.as_ref().map_or("the defaults".to_owned(), |p| format!("{} files", p.len()))
+            several(config.agents.len(), "agent"),
+            several(config.systems.len(), "system"),
+            several(config.tools.len(), "tool"),
+            config.policies.as_ref().map_or("the defaults".to_owned(), |p| several(p.len(), "file"))
         )
     });
     Ok(())

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use super::agent::toll;
 use crate::ctx::Ctx;
 use crate::fail::{Done, Failure};
+use crate::out::several;
 
 /// What it is aimed at.
 #[derive(Debug, Args)]
@@ -77,7 +78,8 @@ pub(crate) async fn halt(ctx: &Ctx, halt: Halt, kind: HaltKind) -> Done {
     ctx.out.show(&halted, |paint| match kind {
         HaltKind::Killed => format!("{}   {took:.1} s", toll(&halted, paint)),
         HaltKind::Frozen => {
-            format!("{} tasks frozen; `bailiwick resume` lets them go on   {took:.1} s", halted.tasks.len())
+            let tasks = several(halted.tasks.len(), "task");
+            format!("{tasks} frozen; `bailiwick resume` lets what is frozen go on   {took:.1} s")
         }
     });
     Ok(())

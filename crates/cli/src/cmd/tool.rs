@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::ctx::Ctx;
 use crate::fail::{Done, Failure};
-use crate::out::{Paint, plain, table};
+use crate::out::{Paint, plain, several, table};
 
 /// What can be done with tools.
 #[derive(Debug, Subcommand)]
@@ -44,6 +44,9 @@ pub(crate) struct Classify {
     /// The hash of the definition you looked at; refused if it has changed since
     #[arg(long, value_name = "HASH")]
     pin: Option<String>,
+    /// Confirm every guess in the file as it stands: you have checked each of them
+    #[arg(long)]
+    confirm: bool,
 }
 
 pub(crate) async fn run(ctx: &Ctx, tool: Tool) -> Done {
@@ -119,27 +122,24 @@ async fn import(ctx: &Ctx, tool: Option<&ToolId>) -> Done {
         ));
     }
     let all: Vec<_> =
-        proposals.iter().map(|p| json!({"manifest": p.manifest, "guessed": p.guesses})).collect();
+        proposals.iter().map(|p| json!({"manifest": p.manifest, "definition": p.pin})).collect();
     ctx.out.show(&all, |_| proposals.iter().map(Proposal::in_yaml).collect::<Vec<_>>().join("\n"));
-    ctx.out.say(" these are guesses; read them, correct them, then: bailiwick tool classify -f FILE");
+    ctx.out.say(" each line under `guess` is a guess: check it, correct it, remove the line; then: bailiwick tool classify -f FILE");
     Ok(())
 }
 
-/// A manifest made of guesses.
+/// A manifest made of guesses, each marked as one with what it rests on.
 struct Proposal {
     manifest: Manifest,
-    /// Each guess with what it rests on.
-    guesses: Vec<String>,
     pin: Option<Digest>,
 }
 
 impl Proposal {
     fn in_yaml(&self) -> String {
         let mut lines = vec![format!(
-            "# {}: guessed from the tool server's own words; correct it before it counts",
+            "# {}: guessed from the tool server's own words. It is refused while anything stands under `guess`.",
             self.manifest.tool
         )];
-        lines.extend(self.guesses.iter().map(|g| format!("# guessed: {}", plain(g, 200))));
         lines.extend(self.pin.map(|pin| format!("# definition {pin}")));
         let yaml = serde_saphyr::to_string(&[&self.manifest]).unwrap_or_default();
         lines.push(yaml.trim_end().to_owned());
@@ -153,10 +153,11 @@ fn propose(tool: &ToolDetail) -> Option<Proposal> {
     let hint =
         |name: &str| definition.get("annotations").and_then(|a| a.get(name)) == Some(&Value::Bool(true));
     let (effect, from) = guess_effect(tool.tool.action(), hint("readOnlyHint"), hint("destructiveHint"));
-    let mut guesses = vec![format!("effect {} from {from}", effect.as_str())];
     let mut manifest = Manifest::new(tool.tool.clone(), effect);
+    let mut guess = |what: &str, why: String| drop(manifest.guess.insert(what.to_owned(), plain(&why, 200)));
+    guess("effect", format!("{} from {from}", effect.as_str()));
     if effect != Effect::Read {
-        guesses.push("reversible false because nothing says that it can be undone".to_owned());
+        guess("reversible", "false because nothing says that it can be undone".to_owned());
     }
     let schema = definition.get("inputSchema");
     let required: Vec<&str> = schema
@@ -165,15 +166,15 @@ fn propose(tool: &ToolDetail) -> Option<Proposal> {
         .map(|names| names.iter().filter_map(Value::as_text).collect())
         .unwrap_or_default();
     let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_map);
-    for name in properties.into_iter().flat_map(std::collections::BTreeMap::keys) {
-        let role = guess_role(name);
-        guesses.push(format!("argument {name} is {} by its name", word(role)));
+    for (name, shape) in properties.into_iter().flatten() {
+        let (role, from) = guess_role(name, shape);
+        manifest.guess.insert(plain(&format!("args.{name}"), 80), format!("{} by {from}", word(role)));
         manifest = manifest.arg(name, role);
         if let Some(arg) = manifest.args.get_mut(name) {
             arg.required = required.contains(&name.as_str());
         }
     }
-    Some(Proposal { manifest, guesses, pin: tool.seen })
+    Some(Proposal { manifest, pin: tool.seen })
 }
 
 fn guess_effect(action: &str, read_only: bool, destructive: bool) -> (Effect, &'static str) {
@@ -194,7 +195,22 @@ fn guess_effect(action: &str, read_only: bool, destructive: bool) -> (Effect, &'
     }
 }
 
-fn guess_role(name: &str) -> Role {
+/// What an argument is for, by its name and by the shape that its server gives it. A shape can only make the guess
+/// stricter, except that yes and no steer nothing.
+fn guess_role(name: &str, shape: &Value) -> (Role, &'static str) {
+    let says = |member: &str| shape.get(member).and_then(Value::as_text).unwrap_or_default().to_owned();
+    let by_name = role_by_name(name);
+    match (by_name, says("type").as_str(), says("format").as_str()) {
+        (Role::Secret, ..) => (by_name, "its name"),
+        (_, "boolean", _) => (Role::Free, "its type, yes or no"),
+        (_, _, "email" | "idn-email" | "uri" | "url" | "hostname" | "ipv4" | "ipv6") => {
+            (Role::Target, "its format")
+        }
+        _ => (by_name, "its name"),
+    }
+}
+
+fn role_by_name(name: &str) -> Role {
     let name = name.to_ascii_lowercase();
     let holds = |words: &[&str]| words.iter().any(|w| name.contains(w));
     if holds(&["password", "secret", "token", "api_key", "credential"]) {
@@ -224,7 +240,15 @@ fn word(role: Role) -> &'static str {
 }
 
 async fn classify(ctx: &Ctx, classify: Classify) -> Done {
-    let manifests = crate::config::manifests(&classify.file)?;
+    let mut manifests = if classify.confirm {
+        crate::config::proposed(&classify.file)?
+    } else {
+        crate::config::manifests(&classify.file)?
+    };
+    let confirmed: usize = manifests.iter_mut().map(|m| std::mem::take(&mut m.guess).len()).sum();
+    if confirmed > 0 {
+        ctx.out.say(&format!(" you confirm {} as they stand", several(confirmed, "guess")));
+    }
     let pin = match classify.pin.as_deref() {
         None => None,
         Some(text) => Some(Digest::parse(text).ok_or_else(|| {
@@ -283,17 +307,32 @@ mod tests {
     }
 
     #[test]
+    fn the_shape_of_an_argument_is_a_hint_too() {
+        let proposal = guessed(
+            r#"{"name":"update_thing","inputSchema":{"properties":{"note":{"format":"uri"},"deep":{"type":"boolean"},"token":{"type":"boolean"}}}}"#,
+        );
+        let role = |name: &str| proposal.manifest.args[name].role;
+        assert_eq!((role("note"), role("deep"), role("token")), (Role::Target, Role::Free, Role::Secret));
+    }
+
+    #[test]
     fn every_guess_is_marked_and_the_proposal_can_be_read_back() {
         let proposal = guessed(
             r#"{"name":"send_mail","inputSchema":{"properties":{"to":{},"body":{},"password":{}},"required":["to"]}}"#,
         );
         let yaml = proposal.in_yaml();
-        assert_eq!(proposal.guesses.len(), 5, "{yaml}");
-        assert_eq!(yaml.matches("# guessed:").count(), 5);
+        let marked: Vec<&str> = proposal.manifest.guess.keys().map(String::as_str).collect();
+        assert_eq!(marked, ["args.body", "args.password", "args.to", "effect", "reversible"], "{yaml}");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("m.yaml");
         std::fs::write(&file, &yaml).unwrap();
-        assert_eq!(crate::config::manifests(&file).unwrap(), std::slice::from_ref(&proposal.manifest));
+        assert_eq!(crate::config::proposed(&file).unwrap(), std::slice::from_ref(&proposal.manifest));
+        let refused = crate::config::manifests(&file).unwrap_err();
+        assert!(refused.code() == "config.guessed" && refused.to_string().contains("args.to"), "{refused}");
+        let confirmed: String =
+            yaml.lines().take_while(|l| l.trim() != "guess:").map(|l| format!("{l}\n")).collect();
+        std::fs::write(&file, confirmed).unwrap();
+        assert_eq!(crate::config::manifests(&file).unwrap().len(), 1);
         let role = |name: &str| proposal.manifest.args[name].role;
         assert_eq!((role("to"), role("body"), role("password")), (Role::Target, Role::Content, Role::Secret));
         assert!(proposal.manifest.args["to"].required && !proposal.manifest.args["body"].required);

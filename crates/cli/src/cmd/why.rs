@@ -16,7 +16,7 @@ use crate::out::{Paint, moment, plain, table};
 /// Which decision.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// A decision's id, or `last` for the newest refusal or question
+    /// A decision's id, `last` for the newest, or `refused` for the newest that was no yes
     decision: String,
 }
 
@@ -103,25 +103,27 @@ async fn one(ctx: &Ctx, decision: &str) -> Done {
     Ok(())
 }
 
-/// The decision that is meant: named, or the newest that was no yes.
+/// The decision that is meant: named, the newest, or the newest that was no yes.
 async fn meant(ctx: &Ctx, text: &str) -> Result<DecisionId, Failure> {
-    if text != "last" {
-        return Ok(DecisionId::parse(text)?);
-    }
+    let any = match text {
+        "last" => true,
+        "refused" => false,
+        named => return Ok(DecisionId::parse(named)?),
+    };
     let people = ctx.people()?;
     let mut newest: Option<(bailiwick_core::Time, String)> = None;
     for task in people.tasks(20).await? {
         for event in people.task_events(&task.task, 0).await? {
             let text = |name: &str| event.event.get(name).and_then(Value::as_text);
-            let no_yes = text("outcome").is_some_and(|o| o != "allow");
+            let wanted = text("outcome").is_some_and(|o| any || o != "allow");
             if let (true, Some(decision)) =
-                (no_yes && newest.as_ref().is_none_or(|(t, _)| event.time >= *t), text("decision"))
+                (wanted && newest.as_ref().is_none_or(|(t, _)| event.time >= *t), text("decision"))
             {
                 newest = Some((event.time, decision.to_owned()));
             }
         }
     }
-    let none = || Failure::failed("not_found", "nothing was refused or asked in the last 20 tasks", "");
+    let none = || Failure::failed("not_found", "nothing of that kind was decided in the last 20 tasks", "");
     Ok(DecisionId::parse(&newest.ok_or_else(none)?.1)?)
 }
 

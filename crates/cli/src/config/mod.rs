@@ -575,7 +575,7 @@ fn token_ttl(given: Option<Spanned<u64>>) -> Result<u64, ConfigError> {
 fn tools(given: Tools, root: &Path) -> Result<Vec<Manifest>, ConfigError> {
     match given {
         Tools::None => Ok(Vec::new()),
-        Tools::Here(manifests) => Ok(manifests),
+        Tools::Here(manifests) => confirmed(manifests),
         Tools::Files(pattern) => {
             let mut all = Vec::new();
             for file in matching(&root.join(&pattern), &["yaml", "yml", "json"])? {
@@ -586,11 +586,28 @@ fn tools(given: Tools, root: &Path) -> Result<Vec<Manifest>, ConfigError> {
     }
 }
 
-/// The manifests of one file.
+/// The manifests of one file, every guess in them confirmed.
 ///
 /// # Errors
 /// [`ConfigError`] with the line.
 pub(crate) fn manifests(file: &Path) -> Result<Vec<Manifest>, ConfigError> {
+    confirmed(proposed(file)?).map_err(|e| e.in_file(file))
+}
+
+/// Refuses what was guessed and nobody has confirmed.
+fn confirmed(manifests: Vec<Manifest>) -> Result<Vec<Manifest>, ConfigError> {
+    let Some(guessed) = manifests.iter().find(|m| !m.guess.is_empty()) else { return Ok(manifests) };
+    let names: Vec<&str> = guessed.guess.keys().map(String::as_str).collect();
+    let what = format!("{} holds guesses that nobody has confirmed: {}", guessed.tool, names.join(", "));
+    let next = "Check each against what the tool really does, correct it, and remove its line under `guess`.";
+    Err(ConfigError::new("config.guessed", what, next))
+}
+
+/// The manifests of one file as they were proposed, guesses and all.
+///
+/// # Errors
+/// [`ConfigError`] with the line.
+pub(crate) fn proposed(file: &Path) -> Result<Vec<Manifest>, ConfigError> {
     Ok(yaml::parse::<Manifests>(file, &yaml::slurp(file)?)?.0)
 }
 

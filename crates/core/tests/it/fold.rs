@@ -1,6 +1,7 @@
 //! The fold under nonsense: any sequence of events, honest or not, folds without a panic, the same way each
 //! time, and never makes anything live again. And the leaf bytes: what is written is read back, or refused.
 
+use bailiwick_core::amendment::{Addition, Amended, Proposed};
 use bailiwick_core::approval::{State, Vote};
 use bailiwick_core::capability::Spent;
 use bailiwick_core::decision::{could_be_allowed, decide};
@@ -13,6 +14,7 @@ use bailiwick_core::lease::LeaseFact;
 use bailiwick_core::origin::{Origin, identify};
 use bailiwick_core::registry::{Registry, RegistryEvent, Scope};
 use bailiwick_core::task::Task;
+use bailiwick_core::tool::Effect;
 use bailiwick_core::{
     AgentClass, ApprovalId, DecisionId, Digest, GrantId, LeaseId, StepId, SystemId, TaskId, Time, Value,
 };
@@ -118,6 +120,29 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn some_proposal()(
+        decision in some_decision(), grant in some_grant(), agent in some_agent(), tool in some_tool(),
+        outcome in some_outcome(), why in some_why(), proof in some_proof(), place in prop::option::of(0u16..5),
+        asked in prop::option::of((some_approval(), some_time())), approval in prop::option::of(some_approval()),
+    ) -> Proposed {
+        let new = step("new", "planner", "mail.send", &[]);
+        Proposed {
+            decision, grant, agent, instance: "k".to_owned(), steps: vec![new.clone()],
+            adds: vec![Addition {
+                step: new.id, tool, effect: Effect::Egress, reversible: false, args: Default::default(), times: 1,
+                until_now: "no step".to_owned(), gains: Some((to_use("mail.send"), place)),
+                unexplained: ["to".to_owned()].into(),
+            }],
+            outcome, why,
+            asked: asked.map(|(approval, until)| {
+                Asked { approval, act: Digest::of(b"act"), terms: terms(), until }
+            }),
+            approval, policy: Digest::of(b"p"), epoch: 9, proof, says: None,
+        }
+    }
+}
+
 pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
     let lease = || pick(&["l-a", "l-b"].map(|l| LeaseId::parse(l).unwrap()));
     let text = || pick(&["erin".to_owned(), "so it goes".to_owned()]);
@@ -162,6 +187,11 @@ pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
         1 => (cause, text(), text()).prop_map(|(cause, by, reason)| TaskEvent::Ended { cause, by, reason }),
         1 => (lease(), some_grant()).prop_map(|(lease, grant)| TaskEvent::LeaseRequested {
             lease, grant, system: SystemId::parse("db").unwrap(),
+        }),
+        2 => some_proposal().prop_map(TaskEvent::AmendmentProposed),
+        2 => (some_approval(), some_grant()).prop_map(|(approval, grant)| {
+            let steps = vec![step("new", "planner", "mail.send", &[])];
+            TaskEvent::Amended(Amended { approval, grant, steps, by: [person("erin")].into() })
         }),
         2 => (lease(), fact).prop_map(|(lease, fact)| TaskEvent::Lease { lease, fact }),
     ]
