@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use bailiwick_core::{AgentId, ApprovalId, DecisionId, Digest, TaskId, ToolId};
+use bailiwick_core::{AgentId, ApprovalId, DecisionId, Digest, LeaseId, TaskId, ToolId};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -130,6 +130,15 @@ impl People {
     /// What is alive.
     pub async fn inventory(&self) -> Answered<InventoryView> {
         self.get(&["v1", "inventory"], &[]).await
+    }
+
+    /// What became of a task's credentials.
+    pub async fn receipt(&self, id: &TaskId) -> Answered<ReceiptView> {
+        self.get(&["v1", "tasks", id.as_str(), "receipt"], &[]).await
+    }
+    /// Notes that a person knows of a standing debt.
+    pub async fn acknowledge(&self, id: &LeaseId, reason: &Reason) -> Answered<LeaseView> {
+        self.post(&["v1", "leases", id.as_str(), "acknowledge"], reason).await
     }
 
     /// All agents.

@@ -156,8 +156,9 @@ impl Graph {
             TaskEvent::TokenMinted { .. }
             | TaskEvent::Frozen { .. }
             | TaskEvent::Resumed { .. }
-            | TaskEvent::LeaseRequested { .. }
-            | TaskEvent::Lease { .. } => {}
+            | TaskEvent::LeaseRequested(_)
+            | TaskEvent::Lease { .. }
+            | TaskEvent::Receipted(_) => {}
         }
     }
 

@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Up(cmd::up::Up),
     /// The control plane at a glance
     Status,
-    /// What stands anywhere right now
+    /// What stands anywhere right now: tasks, grants, credentials, and those that should be gone
     Standing,
     /// Agents: register, list, look at, retire
     #[command(subcommand)]
@@ -71,6 +71,15 @@ pub(crate) enum Command {
     Call(cmd::agency::Call),
     /// Run a command as an agent: with its tools and APIs, and without a key
     Run(cmd::run::Run),
+    /// Ask for a credential as an agent, and run a command with it
+    Lease(cmd::lease::Lease),
+    /// What became of a task's credentials: created, used, seen gone
+    Receipt(cmd::lease::Receipt),
+    /// Note that you know of a credential that should be gone; it stands all the same
+    Acknowledge(cmd::lease::Acknowledge),
+    /// Targets of credentials: prepare them
+    #[command(subcommand)]
+    Target(cmd::lease::TargetCmd),
     /// Hand part of an agent's authority to another agent
     Handoff(cmd::agency::Handoff),
     /// Ask for more than the task foresees, as an agent; people decide

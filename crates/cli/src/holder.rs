@@ -132,18 +132,30 @@ impl Holder {
         path: &str,
         body: &B,
     ) -> Result<T, Failure> {
+        self.ask("POST", path, |request| request.json(body)).await
+    }
+
+    /// The same with DELETE.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask("DELETE", path, |request| request).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<T, Failure> {
         let url = format!("{}{path}", self.server);
         let token = self.token().await?;
-        let proof = self.prove_with(&token, "POST", &url, None)?;
-        let asked = self
+        let proof = self.prove_with(&token, method, &url, None)?;
+        let verb = if method == "POST" { reqwest::Method::POST } else { reqwest::Method::DELETE };
+        let request = self
             .http
-            .post(&url)
+            .request(verb, &url)
             .header("Authorization", proof.authorization.expose())
-            .header("DPoP", proof.dpop.expose())
-            .json(body)
-            .send()
-            .await
-            .map_err(|_| self.unreachable())?;
+            .header("DPoP", proof.dpop.expose());
+        let asked = with(request).send().await.map_err(|_| self.unreachable())?;
         let good = asked.status().is_success();
         let bytes = asked.bytes().await.map_err(|_| self.unreachable())?;
         if good {

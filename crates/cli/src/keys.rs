@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `keys/token.p8` | signs task tokens |
 //! | `keys/ledger.seed` | signs the ledger's heads |
+//! | `keys/maker.seed` | names and marks what we create in target systems |
 //! | `keys/people/NAME.key` | signs a person in |
 //! | `keys/agents/NAME.p8` | proves an agent |
 //!
@@ -43,7 +44,17 @@ impl Keys {
 
     /// The seed of the key that signs the ledger's heads; made if there is none.
     pub(crate) fn ledger_seed(&self) -> Result<[u8; 32], Failure> {
-        let path = self.folder.join("ledger.seed");
+        self.seed("ledger.seed")
+    }
+
+    /// The seed of our names and marks in target systems; made if there is none. Whoever loses it no longer knows
+    /// what in those systems is ours.
+    pub(crate) fn maker_seed(&self) -> Result<[u8; 32], Failure> {
+        self.seed("maker.seed")
+    }
+
+    fn seed(&self, file: &str) -> Result<[u8; 32], Failure> {
+        let path = self.folder.join(file);
         let bytes = match read(&path)? {
             Some(bytes) => bytes,
             None => {

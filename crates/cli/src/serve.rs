@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bailiwick_audit::NoteSigner;
+use bailiwick_broker::mark::Maker;
 use bailiwick_core::agent::{OPERATORS, Person};
 use bailiwick_core::ids::{GroupId, PrincipalId};
 use bailiwick_core::tool::{Manifest, Standing};
@@ -86,6 +87,7 @@ impl Node {
         let engine = engine(&config, &keys, &url, clock).await?;
         let operator = found_operator(&config, &keys, &engine).await?;
         apply(&config, &engine, &operator.id).await?;
+        connect_targets(&config, &keys, &engine).await?;
         let (issuer, audience) = engine.token_names();
         let verifier =
             Verifier::new(issuer, audience, &Jwks::new([engine.token_key().clone()])).for_tenant(TENANT);
@@ -120,8 +122,11 @@ impl Node {
         let apis: BTreeSet<String> = config.apis.iter().map(|a| a.system.to_string()).collect();
         let systems =
             config.systems.iter().map(|s| s.system.to_string()).chain(apis.iter().cloned()).collect();
+        // Scopes of targets have no definition that could be pinned.
+        let offered = |m: &&Manifest| config.targets.iter().all(|t| t.system().as_str() != m.tool.system());
+        let offered: Vec<Manifest> = config.tools.iter().filter(offered).cloned().collect();
         let classifier =
-            tokio::spawn(classify(engine.clone(), operator.id.clone(), config.tools.clone(), apis));
+            tokio::spawn(classify(engine.clone(), operator.id.clone(), offered, apis));
         let manifests = config.tools;
         Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, classifier })
     }
@@ -229,6 +234,20 @@ async fn found_operator(config: &Config, keys: &Keys, engine: &Engine) -> Result
     Ok(Operator { id, is_new })
 }
 
+/// Connects the targets. Nothing is asked of one before somebody needs it, except to end what should be gone.
+async fn connect_targets(config: &Config, keys: &Keys, engine: &Engine) -> Result<(), Failure> {
+    let maker = Maker::new(&keys.maker_seed()?);
+    let connector = |target: &config::Target| {
+        target.connector(maker.clone()).map_err(|e| {
+            Failure::new(Exit::Usage, e.code(), e.to_string(), "Correct `targets` in the configuration.")
+        })
+    };
+    let brokers = config.targets.iter().map(connector).collect::<Result<_, _>>()?;
+    let patience = bailiwick_engine::Patience::default();
+    engine.connect(bailiwick_engine::Connectors { brokers, quota: config.leases, patience }).await?;
+    Ok(())
+}
+
 /// Makes events of what the configuration states and the registry does not know yet.
 async fn apply(config: &Config, engine: &Engine, by: &PrincipalId) -> Result<(), Failure> {
     for stated in &config.people {
@@ -243,7 +262,10 @@ async fn apply(config: &Config, engine: &Engine, by: &PrincipalId) -> Result<(),
         apply_agent(engine, by, stated.clone()).await?;
     }
     for manifest in &config.tools {
-        if engine.registry().tool(&manifest.tool).is_none() {
+        let known = engine.registry().tool(&manifest.tool).cloned();
+        let is_scope = config.targets.iter().any(|t| t.system().as_str() == manifest.tool.system());
+        let changed = known.as_ref().is_some_and(|t| t.manifest.as_ref() != Some(manifest));
+        if known.is_none() || (is_scope && changed) {
             engine.classify(by, manifest.clone(), None).await?;
         }
     }

@@ -10,12 +10,10 @@ use crate::amendment::{Amended, Proposed};
 use crate::approval::{AskTerms, Vote};
 use crate::capability::{Capability, Spent};
 use crate::chain::Chain;
-use crate::ids::{
-    AgentId, ApprovalId, DecisionId, GrantId, LeaseId, PrincipalId, StepId, SystemId, TaskId, ToolId,
-};
+use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, LeaseId, PrincipalId, StepId, TaskId, ToolId};
 use crate::input::InputTypes;
 use crate::label::Label;
-use crate::lease::LeaseFact;
+use crate::lease::{Intent, LeaseFact, Receipt};
 use crate::origin::{Identifier, Origin, Sourced};
 use crate::time::Time;
 use crate::tool::Effect;
@@ -405,6 +403,21 @@ pub enum Cause {
     Killed,
 }
 
+impl Cause {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Completed => "completed",
+            Cause::Failed => "failed",
+            Cause::Expired => "expired",
+            Cause::Deviation => "deviation",
+            Cause::Budget => "budget",
+            Cause::Changed => "changed",
+            Cause::Killed => "killed",
+        }
+    }
+}
+
 /// What happens to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event", deny_unknown_fields)]
@@ -479,14 +492,7 @@ pub enum TaskEvent {
         reason: String,
     },
     /// A credential is about to be created.
-    LeaseRequested {
-        /// Its id.
-        lease: LeaseId,
-        /// For which grant.
-        grant: GrantId,
-        /// In which system.
-        system: SystemId,
-    },
+    LeaseRequested(Intent),
     /// Something became of a credential.
     Lease {
         /// Which.
@@ -494,6 +500,8 @@ pub enum TaskEvent {
         /// What.
         fact: LeaseFact,
     },
+    /// It is over, and every credential it held has been seen gone.
+    Receipted(Receipt),
 }
 
 impl TaskEvent {
@@ -512,8 +520,9 @@ impl TaskEvent {
             TaskEvent::Frozen { .. } => "frozen",
             TaskEvent::Resumed { .. } => "resumed",
             TaskEvent::Ended { .. } => "ended",
-            TaskEvent::LeaseRequested { .. } => "lease_requested",
+            TaskEvent::LeaseRequested(_) => "lease_requested",
             TaskEvent::Lease { .. } => "lease",
+            TaskEvent::Receipted(_) => "receipted",
         }
     }
 }

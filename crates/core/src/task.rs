@@ -16,7 +16,7 @@ use crate::grant::{Grant, Held, Tree};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, LeaseId, StepId};
 use crate::input::InputType;
 use crate::label::Label;
-use crate::lease::{Lease, LeaseState};
+use crate::lease::{Lease, LeaseFact, Receipt};
 use crate::origin::{Explained, Identifier, Origin, Wanted, Written, leaves, scan};
 use crate::seeking::Seeking;
 use crate::time::Time;
@@ -41,6 +41,7 @@ pub struct Task {
     approvals: BTreeMap<ApprovalId, Approval>,
     calls: BTreeMap<DecisionId, OpenCall>,
     leases: BTreeMap<LeaseId, Lease>,
+    receipt: Option<(Receipt, Time)>,
     proofs: BTreeMap<Digest, Time>,
     tokens: BTreeMap<GrantId, Digest>,
     handoffs: u32,
@@ -122,6 +123,7 @@ impl Task {
             approvals: BTreeMap::new(),
             calls: BTreeMap::new(),
             leases: BTreeMap::new(),
+            receipt: None,
             proofs: BTreeMap::new(),
             tokens: BTreeMap::new(),
             handoffs: 0,
@@ -189,20 +191,19 @@ impl Task {
                     self.state = TaskState::Ended { cause: *cause, at, reason: reason.clone() };
                 }
             }
-            TaskEvent::LeaseRequested { lease, grant, system } => {
-                self.leases.entry(lease.clone()).or_insert(Lease {
-                    id: lease.clone(),
-                    grant: grant.clone(),
-                    system: system.clone(),
-                    requested: at,
-                    state: LeaseState::Requested,
-                });
+            TaskEvent::LeaseRequested(intent) => {
+                let id = intent.lease.clone();
+                self.leases.entry(id).or_insert_with(|| Lease::new(intent.clone(), at));
             }
             TaskEvent::Lease { lease, fact } => {
                 if let Some(lease) = self.leases.get_mut(lease) {
-                    lease.apply(fact);
+                    lease.apply(fact, at);
+                    if matches!(fact, LeaseFact::Found { .. }) && lease.is_standing() {
+                        self.receipt = None;
+                    }
                 }
             }
+            TaskEvent::Receipted(receipt) => self.receipt = Some((receipt.clone(), at)),
         }
     }
 
@@ -273,9 +274,17 @@ impl Task {
     pub fn open_calls(&self) -> &BTreeMap<DecisionId, OpenCall> {
         &self.calls
     }
+    /// A lease.
+    pub fn lease(&self, id: &LeaseId) -> Option<&Lease> {
+        self.leases.get(id)
+    }
     /// Leases.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.leases.values()
+    }
+    /// Its receipt, and when it was given.
+    pub fn receipt(&self) -> Option<&(Receipt, Time)> {
+        self.receipt.as_ref()
     }
     /// Handoffs made.
     pub fn handoffs(&self) -> u32 {

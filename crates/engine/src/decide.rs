@@ -16,6 +16,16 @@ use crate::names;
 impl Engine {
     /// Decides one tool call. When this returns a yes, the decision is durable.
     pub async fn decide(&self, caller: &Caller, call: Call) -> Result<Answer, EngineError> {
+        self.rule(caller, call, answer).await
+    }
+
+    /// Decides one tool call and makes something of the outcome while the task is at hand.
+    pub(crate) async fn rule<T>(
+        &self,
+        caller: &Caller,
+        call: Call,
+        answer: impl FnOnce(Outcome, &Task) -> T,
+    ) -> Result<T, EngineError> {
         let cell = self.cell(&caller.task);
         let mut held = cell.lock().await;
         self.refresh(&caller.task, &mut held).await?;
@@ -123,7 +133,7 @@ fn request(caller: &Caller, call: &Call, task: &Task) -> Result<Request, EngineE
     })
 }
 
-fn answer(outcome: Outcome, task: &Task) -> Answer {
+pub(crate) fn answer(outcome: Outcome, task: &Task) -> Answer {
     match outcome {
         Outcome::Allow(permit) => Answer::Allow(Allow {
             decision: permit.decision().clone(),

@@ -5,12 +5,14 @@
 //! start and every minute until nothing is left to do.
 
 use bailiwick_core::event::{Cause, TaskEvent};
+use bailiwick_core::lease::{Lease, receipt};
 use bailiwick_core::registry::{Halt, RegistryEvent, Scope, Suspension};
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::{PrincipalId, TaskId, Time};
 
 use crate::error::EngineError;
 use crate::log::{Authority, Engine};
+use crate::target::TargetView;
 
 /// What a freeze or a kill did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub struct Halted {
 }
 
 /// What stands anywhere, right now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Standing {
     /// Open tasks.
     pub tasks: u64,
@@ -34,6 +36,12 @@ pub struct Standing {
     pub grants: u64,
     /// Credentials that may exist in a target system.
     pub leases: u64,
+    /// Those of them that should be gone.
+    pub debts: u64,
+    /// Each of them, with its task.
+    pub credentials: Vec<(TaskId, Lease)>,
+    /// The targets, as they were last seen.
+    pub targets: Vec<TargetView>,
     /// When this was looked at.
     pub at: Time,
 }
@@ -47,20 +55,26 @@ impl Engine {
         cause: Cause,
         reason: &str,
     ) -> Result<Halted, EngineError> {
-        let ended = |scene: bailiwick_core::decision::Scene<'_>| {
-            Ok(if scene.task.has_ended() { None } else { Some(toll(scene.task)) })
+        let ended = |scene: bailiwick_core::decision::Scene<'_>, event: &TaskEvent| {
+            Ok((!scene.task.has_ended()).then(|| (toll(scene.task), early_receipt(scene, event))))
         };
         let event =
             TaskEvent::Ended { cause, by: by.to_owned(), reason: reason.chars().take(1000).collect() };
-        let toll = self.conduct(task, ended, |toll| toll.iter().map(|_| event.clone()).collect()).await?;
-        Ok(toll.unwrap_or_default())
+        let closing = |judged: &Option<(Halted, Option<TaskEvent>)>| match judged {
+            Some((_, receipt)) => std::iter::once(event.clone()).chain(receipt.clone()).collect(),
+            None => vec![],
+        };
+        let judged = self.conduct(task, |scene| ended(scene, &event), closing).await?;
+        self.find_due_in(task).await?;
+        Ok(judged.map(|(toll, _)| toll).unwrap_or_default())
     }
 
     /// Freezes one task until a person resumes or kills it.
     pub async fn freeze_task(&self, by: &str, task: &TaskId, reason: &str) -> Result<(), EngineError> {
         let event = TaskEvent::Frozen { by: by.to_owned(), reason: reason.chars().take(1000).collect() };
         let open = |scene: bailiwick_core::decision::Scene<'_>| Ok(*scene.task.state() == TaskState::Open);
-        self.conduct(task, open, |open| if *open { vec![event.clone()] } else { vec![] }).await.map(|_| ())
+        self.conduct(task, open, |open| if *open { vec![event.clone()] } else { vec![] }).await?;
+        self.find_due_in(task).await
     }
 
     /// Lets a frozen task go on.
@@ -104,7 +118,11 @@ impl Engine {
         })
         .await?;
         match halt {
-            Halt::Frozen => Ok(Halted { tasks: self.touched(&target).await?, ..Halted::default() }),
+            Halt::Frozen => {
+                let tasks = self.touched(&target).await?;
+                self.find_due().await?;
+                Ok(Halted { tasks, ..Halted::default() })
+            }
             Halt::Killed => self.carry_out(&target, by.as_str(), reason).await,
         }
     }
@@ -182,6 +200,7 @@ impl Engine {
                 .collect()
         };
         let grants = self.conduct(task, covered, revoke).await?;
+        self.find_due_in(task).await?;
         Ok(grants.into_iter().map(|g| g.to_string()).collect())
     }
 
@@ -217,16 +236,18 @@ impl Engine {
         let at = self.now();
         let mut standing = Standing { at, ..Standing::default() };
         for task in self.open_tasks().await? {
-            let (grants, leases) = self
-                .with_task(&task, |held, _| {
-                    let live = held.grants().filter(|g| held.is_live(&g.id, at)).count();
-                    (live as u64, held.leases().filter(|l| l.is_standing()).count() as u64)
-                })
+            let grants = self
+                .with_task(&task, |held, _| held.grants().filter(|g| held.is_live(&g.id, at)).count() as u64)
                 .await?;
             standing.tasks += 1;
             standing.grants += grants;
-            standing.leases += leases;
         }
+        for (task, lease) in self.credentials().await? {
+            standing.leases += 1;
+            standing.debts += u64::from(lease.is_debt(at));
+            standing.credentials.push((task, lease));
+        }
+        standing.targets = self.targets();
         Ok(standing)
     }
 
@@ -253,7 +274,7 @@ impl Engine {
         for (target, suspension) in killed {
             self.carry_out(&target, suspension.by.as_str(), &suspension.reason).await?;
         }
-        Ok(())
+        self.find_due().await
     }
 }
 
@@ -265,6 +286,14 @@ fn toll(task: &Task) -> Halted {
         in_flight: task.open_calls().len() as u64,
         standing: task.leases().filter(|l| l.is_standing()).count() as u64,
     }
+}
+
+/// The receipt of a task whose credentials were all seen gone before it ended.
+fn early_receipt(scene: bailiwick_core::decision::Scene<'_>, end: &TaskEvent) -> Option<TaskEvent> {
+    scene.task.leases().next()?;
+    let mut after = scene.task.clone();
+    after.apply(end, scene.now);
+    receipt(&after).map(TaskEvent::Receipted)
 }
 
 fn covers(target: &Scope, task: &Task, authority: &Authority) -> bool {

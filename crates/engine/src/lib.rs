@@ -7,6 +7,7 @@
 //! * [`Engine::open_task`], [`Engine::decide`], [`Engine::hand_off`], [`Engine::report`], [`Engine::propose`]: the life of
 //!   a task
 //! * [`Engine::vote`], [`Engine::suspend`], [`Engine::end_task`]: what people do
+//! * [`Engine::lease`], [`Engine::give_back`]: credentials in target systems, and their end
 //! * [`Engine::issue_token`]: one token per hop
 //! * [`Engine::why`], [`Engine::trace`], [`Engine::inventory`]: what people ask
 
@@ -19,6 +20,7 @@ mod end;
 mod error;
 mod front;
 mod hand_off;
+mod lease;
 mod ledger;
 mod log;
 mod memory;
@@ -27,6 +29,8 @@ mod open;
 mod point;
 mod replay;
 mod report;
+mod saga;
+mod target;
 mod tell;
 mod token;
 mod worker;
@@ -39,9 +43,11 @@ pub use end::{Halted, Standing};
 pub use error::{EngineError, Kind};
 pub use front::observed_rules;
 pub use hand_off::HandoffCall;
+pub use lease::{Given, Leased};
 pub use ledger::Ledger;
 pub use log::{Config, Engine};
 pub use open::{NewTask, OpenedTask};
 pub use replay::{Replay, Replayed};
+pub use target::{Connectors, Patience, Seen, TargetView};
 pub use tell::{Explained, Inventory, TaskSummary, Trace, TraceStep};
 pub use token::{IssuedToken, TokenAsk};

@@ -1,11 +1,12 @@
 //! The engine's hold on the log: loading folds, caching them, and appending at the version that was read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bailiwick_core::approval::Vote;
 use bailiwick_core::decision::{JudgedAt, Scene};
 use bailiwick_core::event::{Recorded, Ruled, TaskEvent};
+use bailiwick_core::lease::LeaseFact;
 use bailiwick_core::registry::{Registry, RegistryEvent};
 use bailiwick_core::task::Task;
 use bailiwick_core::{TaskId, TenantId, Time, Timekeeper};
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::{EngineError, Kind};
 use crate::ledger::Ledger;
 use crate::memory::{Deposit, Memory};
+use crate::target::Targets;
 
 /// What an engine is made of.
 pub struct Config {
@@ -49,6 +51,7 @@ pub(crate) struct Inner {
     reloading: tokio::sync::Mutex<()>,
     tasks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<Option<Task>>>>>,
     memory: tokio::sync::RwLock<Memory>,
+    pub(crate) targets: OnceLock<Targets>,
 }
 
 /// The registry and the policies compiled against it, at one version.
@@ -94,6 +97,7 @@ impl Engine {
             authority: RwLock::new(Arc::new(Authority { registry, policy })),
             reloading: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(HashMap::new()),
+            targets: OnceLock::new(),
             config,
         };
         let engine = Engine { inner: Arc::new(inner) };
@@ -405,6 +409,19 @@ impl Engine {
                 TaskEvent::Voted { approval, vote: Vote::Deny { .. }, .. } => {
                     put("waiting", approval.as_str(), None)
                 }
+                TaskEvent::LeaseRequested(intent) => {
+                    put("leases", intent.lease.as_str(), Some(&crate::target::row(id, intent)));
+                }
+                TaskEvent::Lease { lease, fact: LeaseFact::Gone { evidence } }
+                    if evidence.looks.len() >= 2 =>
+                {
+                    put("leases", lease.as_str(), None);
+                }
+                TaskEvent::Lease { lease, fact: LeaseFact::Found { .. } } => {
+                    if let Some(lease) = task.lease(lease) {
+                        put("leases", lease.id().as_str(), Some(&crate::target::row(id, &lease.intent)));
+                    }
+                }
                 _ => {}
             }
         }
@@ -414,7 +431,14 @@ impl Engine {
 
 /// Ends, revocations and freezes.
 fn only_takes_away(event: &TaskEvent) -> bool {
-    matches!(event, TaskEvent::Ended { .. } | TaskEvent::GrantRevoked { .. } | TaskEvent::Frozen { .. })
+    match event {
+        TaskEvent::Ended { .. }
+        | TaskEvent::GrantRevoked { .. }
+        | TaskEvent::Frozen { .. }
+        | TaskEvent::Receipted(_) => true,
+        TaskEvent::Lease { fact, .. } => fact.only_takes_away(),
+        _ => false,
+    }
 }
 
 pub(crate) fn contended() -> EngineError {

@@ -4,7 +4,7 @@
 //! that a name can be found without an index and can never be given twice.
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use bailiwick_core::{ApprovalId, DecisionId, GrantId, TaskId};
+use bailiwick_core::{ApprovalId, DecisionId, GrantId, LeaseId, TaskId};
 
 use crate::error::{EngineError, Kind};
 
@@ -30,7 +30,13 @@ pub(crate) fn grant(task: &TaskId, version: u64) -> Result<GrantId, EngineError>
     named("g", serial(task), Some(version))
 }
 
-/// The task a decision, question or grant belongs to, and the version it was named after.
+/// The one lease that a decision can bring: it has the decision's own number.
+pub(crate) fn lease(decision: &DecisionId) -> Result<LeaseId, EngineError> {
+    let number = decision.as_str().strip_prefix("d-").unwrap_or(decision.as_str());
+    named("l", number, None)
+}
+
+/// The task a decision, question, grant or lease belongs to, and the version it was named after.
 pub(crate) fn home(id: &str) -> Option<(TaskId, u64)> {
     let (_, rest) = id.split_once('-')?;
     let (serial, version) = rest.rsplit_once('-')?;

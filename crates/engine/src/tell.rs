@@ -311,7 +311,7 @@ fn concerns(
         TaskEvent::Amended(a) => lineage.contains(&&a.grant),
         TaskEvent::Reported(_) => true,
         TaskEvent::Voted { approval: id, .. } => Some(id) == approval,
-        TaskEvent::LeaseRequested { grant, .. } => lineage.contains(&grant),
-        TaskEvent::Lease { .. } => true,
+        TaskEvent::LeaseRequested(intent) => lineage.contains(&&intent.grant),
+        TaskEvent::Lease { .. } | TaskEvent::Receipted(_) => true,
     }
 }

@@ -1,4 +1,4 @@
-//! The worker: closes windows, carries out kills, signs heads, keeps up with other nodes.
+//! The worker: closes windows, carries out kills, ends leases, signs heads, keeps up with other nodes.
 
 use std::time::Duration;
 
@@ -8,6 +8,10 @@ impl Engine {
     /// Runs until the process ends. Every round is safe to repeat, and a failing round is logged and tried
     /// again: nothing here ever gives up quietly.
     pub async fn work(&self) {
+        tokio::join!(self.keep_up(), self.work_on_targets());
+    }
+
+    async fn keep_up(&self) {
         let mut fast = tokio::time::interval(Duration::from_millis(500));
         let mut rounds: u64 = 0;
         loop {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::body::Reply;
 use crate::guard::{self, Ask};
-use crate::handle::{admin, approvals, audit, decisions, events, halts, oauth, status, tasks};
+use crate::handle::{admin, approvals, audit, decisions, events, halts, leases, oauth, status, tasks};
 use crate::refusal::Refusal;
 use crate::state::ServerState;
 
@@ -152,6 +152,10 @@ fn handler(name: &str) -> Option<Handler> {
         "own_approval" => agent!(approvals::own),
         "hand_off" => agent!(decisions::hand_off),
         "amend" => agent!(decisions::amend),
+        "lease" => agent!(leases::lease),
+        "give_back" => agent!(leases::give_back),
+        "acknowledge" => person!(leases::acknowledge),
+        "receipt" => person!(leases::of_task),
         "token" => anyone!(oauth::token),
         "introspect" => person!(oauth::introspect),
         "metadata" => anyone!(oauth::metadata),

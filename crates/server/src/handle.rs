@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod decisions;
 pub(crate) mod events;
 pub(crate) mod halts;
+pub(crate) mod leases;
 pub(crate) mod oauth;
 pub(crate) mod status;
 pub(crate) mod tasks;

@@ -19,7 +19,7 @@ use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::tool::{Effect, Standing, Tool};
 use bailiwick_core::{TaskId, Time, ToolId, Value};
 use bailiwick_engine::{
-    AmendCall, Engine, Explained, Halted, HandoffCall, Replay, Trace, TraceStep, Waiting,
+    AmendCall, Engine, Explained, Given, Halted, HandoffCall, Replay, Trace, TraceStep, Waiting,
 };
 use serde::Serialize;
 
@@ -105,16 +105,7 @@ pub(crate) fn halted(halted: Halted) -> HaltedView {
 }
 
 fn cause(cause: Cause) -> String {
-    match cause {
-        Cause::Completed => "completed",
-        Cause::Failed => "failed",
-        Cause::Expired => "expired",
-        Cause::Deviation => "deviation",
-        Cause::Budget => "budget",
-        Cause::Changed => "changed",
-        Cause::Killed => "killed",
-    }
-    .to_owned()
+    cause.as_str().to_owned()
 }
 
 pub(crate) fn summary(task: &bailiwick_engine::TaskSummary) -> TaskSummary {
@@ -179,7 +170,7 @@ pub(crate) fn detail(
                 since: call.since,
             })
             .collect(),
-        leases: task.leases().map(lease).collect(),
+        leases: task.leases().map(|l| lease(&opening.task, l, now)).collect(),
     })
 }
 
@@ -221,20 +212,64 @@ fn sought(agent: &bailiwick_core::AgentId, seeking: &Seeking) -> SeekingView {
     }
 }
 
-fn lease(lease: &Lease) -> LeaseView {
-    let (state, evidence) = match &lease.state {
-        LeaseState::Requested => ("requested", None),
-        LeaseState::Issued { .. } => ("issued", None),
-        LeaseState::Revoking { .. } => ("revoking", None),
-        LeaseState::Gone { evidence } => ("gone", Some(evidence.clone())),
+pub(crate) fn lease(task: &TaskId, lease: &Lease, now: Time) -> LeaseView {
+    let intent = &lease.intent;
+    let (why, ended, evidence) = match &lease.state {
+        LeaseState::Revoking { why, since } => (Some(why.clone()), Some(*since), None),
+        LeaseState::Gone { at, evidence } => (None, Some(*at), Some(evidence.clone())),
+        LeaseState::Requested | LeaseState::Created | LeaseState::Active => (None, None, None),
     };
+    let trouble = lease.trouble.as_ref();
     LeaseView {
-        lease: lease.id.to_string(),
-        grant: lease.grant.clone(),
-        system: lease.system.to_string(),
+        lease: intent.lease.to_string(),
+        task: task.clone(),
+        grant: intent.grant.clone(),
+        agent: intent.agent.clone(),
+        decision: intent.decision.clone(),
+        system: intent.system.to_string(),
+        tool: intent.tool.clone(),
+        name: intent.name.clone(),
+        class: intent.class.as_str().to_owned(),
         standing: lease.is_standing(),
-        state: state.to_owned(),
+        state: lease.state.as_str().to_owned(),
+        debt: lease.is_debt(now),
+        requested: lease.requested,
+        until: intent.until,
+        created: lease.created,
+        used: lease.used.map(|(at, _)| at),
+        sessions: lease.used.map_or(0, |(_, n)| n),
+        ended,
+        why,
+        trouble: trouble.map(|t| format!("{}: {} ({})", t.step.as_str(), t.reason, t.code)),
+        attempts: trouble.map_or(0, |t| t.attempts),
+        acknowledged: lease.acknowledged.clone(),
         evidence,
+    }
+}
+
+pub(crate) fn credential(task: &TaskId, given: Given, now: Time) -> LeaseBody {
+    let Given { lease: held, effect, credential } = given;
+    LeaseBody {
+        lease: lease(task, &held, now),
+        can: effect,
+        plain: credential.plain,
+        secret: credential.secret.iter().map(|(name, s)| (name.clone(), s.expose().to_owned())).collect(),
+        env: credential.env,
+    }
+}
+
+pub(crate) fn target(target: &bailiwick_engine::TargetView) -> TargetView {
+    let (capabilities, seen) = (&target.capabilities, &target.seen);
+    TargetView {
+        system: target.system.clone(),
+        kind: capabilities.kind.to_owned(),
+        class: capabilities.class.as_str().to_owned(),
+        remains: capabilities.remains.to_owned(),
+        looked: seen.at,
+        swept: seen.swept,
+        strays: seen.strays.clone(),
+        lookalikes: seen.lookalikes.clone(),
+        trouble: seen.trouble.clone(),
     }
 }
 
@@ -462,7 +497,7 @@ pub(crate) fn amendment(asked: AmendCall) -> AmendAnswer {
     }
 }
 
-fn denial(denial: Denial) -> DenialBody {
+pub(crate) fn denial(denial: Denial) -> DenialBody {
     DenialBody {
         decision: denial.decision,
         step: denial.step,

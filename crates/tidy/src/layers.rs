@@ -25,6 +25,7 @@ const ROWS: &[(&str, Option<u8>)] = &[
     ("server", Some(4)),
     ("cli", Some(5)),
     ("eval", None),
+    ("stand", None),
     ("tidy", None),
 ];
 

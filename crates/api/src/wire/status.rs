@@ -4,7 +4,7 @@ use bailiwick_core::{TenantId, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SuspensionView, TaskSummary};
+use super::{LeaseView, SuspensionView, TargetView, TaskSummary};
 
 /// The control plane at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -67,6 +67,15 @@ pub struct StandingView {
     pub grants: u64,
     /// Credentials that may exist in a target system.
     pub leases: u64,
+    /// Those of them that should be gone.
+    #[serde(default)]
+    pub debts: u64,
+    /// Each credential that the asker may see.
+    #[serde(default)]
+    pub credentials: Vec<LeaseView>,
+    /// The targets, as they were last seen.
+    #[serde(default)]
+    pub targets: Vec<TargetView>,
     /// When this was looked at.
     #[schema(value_type = u64)]
     pub at: Time,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bailiwick_core::capability::{Capability, Spent};
 use bailiwick_core::input::InputTypes;
 use bailiwick_core::label::Label;
+use bailiwick_core::lease::Evidence;
 use bailiwick_core::{
     AgentId, ApprovalId, DecisionId, Digest, GrantId, PrincipalId, TaskId, Time, ToolId, Value,
 };
@@ -292,18 +293,70 @@ pub struct OpenCallView {
 pub struct LeaseView {
     /// Its id.
     pub lease: String,
+    /// For which task.
+    #[schema(value_type = String)]
+    pub task: TaskId,
     /// For which grant.
     #[schema(value_type = String)]
     pub grant: GrantId,
+    /// For which agent.
+    #[schema(value_type = String)]
+    pub agent: AgentId,
+    /// The decision that allowed it.
+    #[schema(value_type = String)]
+    pub decision: DecisionId,
     /// In which system.
     pub system: String,
+    /// Which of its scopes.
+    #[schema(value_type = String)]
+    pub tool: ToolId,
+    /// Its name there.
+    pub name: String,
+    /// What takes it away: `P`, `A`, `B`, `C` or `D`.
+    pub class: String,
     /// Whether it may exist there.
     pub standing: bool,
-    /// `requested`, `issued`, `revoking` or `gone`.
+    /// `requested`, `created`, `active`, `revoking` or `gone`.
     pub state: String,
+    /// Whether it stands although it should not.
+    pub debt: bool,
+    /// When its intent was recorded.
+    #[schema(value_type = u64)]
+    pub requested: Time,
+    /// When it ends at the latest.
+    #[schema(value_type = u64)]
+    pub until: Time,
+    /// When it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub created: Option<Time>,
+    /// When it was last seen in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub used: Option<Time>,
+    /// The most sessions seen at once.
+    #[serde(default)]
+    pub sessions: u64,
+    /// When its revocation began, or when it was seen gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub ended: Option<Time>,
+    /// Why it is being revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The last trouble of its revocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Attempts that have failed.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Who has acknowledged the debt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<String>,
     /// What was asked and answered when it was seen gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub evidence: Option<Evidence>,
 }
 
 /// One event of a task.

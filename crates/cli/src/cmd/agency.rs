@@ -39,7 +39,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    fn holder(&self, ctx: &Ctx) -> Result<Holder, Failure> {
+    pub(crate) fn holder(&self, ctx: &Ctx) -> Result<Holder, Failure> {
         let wants = match (&self.grant, &self.task) {
             (Some(grant), _) => Wants::Grant(grant.clone()),
             (None, Some(task)) => Wants::Task(task.clone()),

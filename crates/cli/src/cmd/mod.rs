@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod halt;
+pub(crate) mod lease;
 pub(crate) mod person;
 pub(crate) mod policy;
 pub(crate) mod run;
@@ -43,7 +44,11 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Done {
     match command {
         Command::Up(up) => up::run(ctx, up).await,
         Command::Status => status::status(ctx).await,
-        Command::Standing => status::standing(ctx).await,
+        Command::Standing => lease::standing(ctx).await,
+        Command::Lease(ask) => lease::lease(ctx, ask).await,
+        Command::Receipt(which) => lease::receipt(ctx, which).await,
+        Command::Acknowledge(ack) => lease::acknowledge(ctx, ack).await,
+        Command::Target(target) => lease::target(ctx, target).await,
         Command::Agent(agent) => agent::run(ctx, agent).await,
         Command::Person(person) => person::run(ctx, person).await,
         Command::Task(task) => task::run(ctx, task).await,

@@ -1,4 +1,4 @@
-//! `status` and `standing`: how the control plane is, and what stands.
+//! `status`: how the control plane is.
 
 use bailiwick_api::wire::{HaltKind, Status};
 
@@ -54,21 +54,4 @@ fn glance(base: &str, s: &Status, paint: Paint) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// What stands anywhere.
-pub(crate) async fn standing(ctx: &Ctx) -> Done {
-    let standing = ctx.people()?.standing().await?;
-    ctx.out.show(&standing, |paint| {
-        let all = standing.tasks + standing.grants + standing.leases;
-        let head = if all == 0 { paint.green("nothing stands") } else { format!("{all} things stand") };
-        format!(
-            "{head}  open tasks {}  live grants {}  credentials in targets {}  at {}",
-            standing.tasks,
-            standing.grants,
-            standing.leases,
-            moment(standing.at)
-        )
-    });
-    Ok(())
 }

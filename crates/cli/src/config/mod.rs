@@ -6,6 +6,7 @@
 
 mod api;
 pub(crate) mod secret;
+mod targets;
 pub(crate) mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_saphyr::Spanned;
 
+pub(crate) use targets::Target;
 pub(crate) use yaml::ConfigError;
 
 /// The published schema of the configuration, for editors and checks.
@@ -57,7 +59,11 @@ pub(crate) struct Config {
     pub(crate) systems: Vec<UpstreamSpec>,
     /// HTTP APIs.
     pub(crate) apis: Vec<ApiSpec>,
-    /// What is stated about tools, those of HTTP APIs included.
+    /// Systems that credentials are given out in.
+    pub(crate) targets: Vec<Target>,
+    /// The most credentials that may stand.
+    pub(crate) leases: bailiwick_core::lease::Quota,
+    /// What is stated about tools, those of HTTP APIs and the scopes of targets included.
     pub(crate) tools: Vec<Manifest>,
     /// Policy texts with their names; `None`: the built-in defaults.
     pub(crate) policies: Option<Vec<(String, String)>>,
@@ -125,6 +131,8 @@ struct File {
     agents: Vec<Agent>,
     #[serde(default)]
     systems: BTreeMap<String, Spanned<SystemEntry>>,
+    #[serde(default)]
+    targets: BTreeMap<String, Spanned<targets::TargetEntry>>,
     #[serde(default)]
     tools: Tools,
     #[serde(default)]
@@ -214,6 +222,12 @@ struct HttpEntry {
 struct Limits {
     #[serde(default)]
     token_ttl_s: Option<Spanned<u64>>,
+    #[serde(default)]
+    leases_per_task: Option<u32>,
+    #[serde(default)]
+    leases_per_agent: Option<u32>,
+    #[serde(default)]
+    leases_per_target: Option<u32>,
 }
 
 /// The word that stands for the built-in policies.
@@ -388,10 +402,13 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         Some(data) => data.clone(),
         None => root.join(file.data.as_deref().unwrap_or(Path::new("bailiwick-data"))),
     };
+    let names: BTreeSet<String> = file.systems.keys().cloned().collect();
     let mut parts = Systems { tools: tools(file.tools, root)?, ..Systems::default() };
     for (name, entry) in file.systems {
         parts.take(&name, entry, base)?;
     }
+    let targets = all_targets(file.targets, &names, base)?;
+    parts.tools.extend(targets::scopes(&targets)?);
     Ok(Config {
         trust_domain: trust_domain(&file.trust_domain, overrides)?,
         listen: listen(file.listen.as_ref(), overrides)?,
@@ -404,6 +421,8 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         systems: parts.servers,
         apis: parts.apis,
         tools: parts.tools,
+        leases: leases(&file.limits),
+        targets,
         policy_paths: file.policies.iter().flat_map(|p| p.files(root)).collect(),
         policies: file.policies.map(|p| p.policies(root)).transpose()?,
         token_ttl_secs: token_ttl(file.limits.token_ttl_s)?,
@@ -485,6 +504,33 @@ fn checked(agents: Vec<Agent>) -> Result<Vec<Agent>, ConfigError> {
         )),
         None => Ok(agents),
     }
+}
+
+fn leases(limits: &Limits) -> bailiwick_core::lease::Quota {
+    let quota = bailiwick_core::lease::Quota::default();
+    bailiwick_core::lease::Quota {
+        per_task: limits.leases_per_task.unwrap_or(quota.per_task),
+        per_agent: limits.leases_per_agent.unwrap_or(quota.per_agent),
+        per_target: limits.leases_per_target.unwrap_or(quota.per_target),
+    }
+}
+
+/// The tools of a tool server and the scopes of a target are named after their system, so it can only be one.
+fn all_targets(
+    entries: BTreeMap<String, Spanned<targets::TargetEntry>>,
+    systems: &BTreeSet<String>,
+    base: Base<'_>,
+) -> Result<Vec<Target>, ConfigError> {
+    let mut out = Vec::new();
+    for (name, entry) in entries {
+        if systems.contains(&name) {
+            let what = format!("`{name}` is a tool server and a target");
+            return Err(ConfigError::new("config.malformed", what, "Give one of them another name.")
+                .at(entry.referenced));
+        }
+        out.push(targets::target(&name, entry, base)?);
+    }
+    Ok(out)
 }
 
 /// Systems, sorted by kind.

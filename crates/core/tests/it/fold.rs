@@ -10,7 +10,7 @@ use bailiwick_core::event::{
     Why,
 };
 use bailiwick_core::label::Label;
-use bailiwick_core::lease::LeaseFact;
+use bailiwick_core::lease::{Evidence, Intent, LeaseFact, Look, Revocability};
 use bailiwick_core::origin::{Origin, identify};
 use bailiwick_core::registry::{Registry, RegistryEvent, Scope};
 use bailiwick_core::task::Task;
@@ -162,9 +162,10 @@ pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
         Cause::Killed,
     ]);
     let fact = prop_oneof![
-        text().prop_map(|external| LeaseFact::Issued { external }),
-        Just(LeaseFact::Revoking),
-        text().prop_map(|evidence| LeaseFact::Gone { evidence }),
+        text().prop_map(|external| LeaseFact::Created { external, effective: Digest::of(b"e") }),
+        Just(LeaseFact::Active),
+        text().prop_map(|why| LeaseFact::Revoking { why }),
+        (text(), 0usize..3).prop_map(|(answer, looks)| LeaseFact::Gone { evidence: looked(answer, looks) }),
     ];
     prop_oneof![
         1 => Just(TaskEvent::Opened(opening())),
@@ -185,9 +186,7 @@ pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
         1 => (text(), text()).prop_map(|(by, reason)| TaskEvent::Frozen { by, reason }),
         2 => (someone(), text()).prop_map(|(by, reason)| TaskEvent::Resumed { by, reason }),
         1 => (cause, text(), text()).prop_map(|(cause, by, reason)| TaskEvent::Ended { cause, by, reason }),
-        1 => (lease(), some_grant()).prop_map(|(lease, grant)| TaskEvent::LeaseRequested {
-            lease, grant, system: SystemId::parse("db").unwrap(),
-        }),
+        1 => (lease(), some_grant()).prop_map(|(lease, grant)| TaskEvent::LeaseRequested(intent(lease, grant))),
         2 => some_proposal().prop_map(TaskEvent::AmendmentProposed),
         2 => (some_approval(), some_grant()).prop_map(|(approval, grant)| {
             let steps = vec![step("new", "planner", "mail.send", &[])];
@@ -195,6 +194,27 @@ pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
         }),
         2 => (lease(), fact).prop_map(|(lease, fact)| TaskEvent::Lease { lease, fact }),
     ]
+}
+
+fn looked(answer: String, times: usize) -> Evidence {
+    let look = Look { at: NOON, query: "who".to_owned(), answer };
+    Evidence { looks: vec![look; times], ..Evidence::default() }
+}
+
+fn intent(lease: LeaseId, grant: GrantId) -> Intent {
+    Intent {
+        name: format!("bw_test_{lease}"),
+        lease,
+        grant,
+        agent: agent("support"),
+        decision: DecisionId::parse("d-1").unwrap(),
+        system: SystemId::parse("db").unwrap(),
+        tool: tool("db.read"),
+        args: Default::default(),
+        until: NOON,
+        class: Revocability::B,
+        plan: Digest::of(b"plan"),
+    }
 }
 
 fn some_log() -> impl Strategy<Value = Vec<(TaskEvent, Time)>> {
@@ -213,7 +233,7 @@ fn settled(task: &Task) -> (bool, Vec<String>) {
     facts.extend(task.grants().map(|g| format!("{} hangs under {:?}", g.id, g.parent)));
     let answered = |state: &State| matches!(state, State::Used { .. } | State::Denied { .. });
     facts.extend(task.approvals().filter(|a| answered(&a.state)).map(|a| format!("{} {:?}", a.id, a.state)));
-    facts.extend(task.leases().filter(|l| !l.is_standing()).map(|l| format!("{} gone", l.id)));
+    facts.extend(task.leases().filter(|l| !l.is_standing()).map(|l| format!("{} gone", l.id())));
     (task.has_ended(), facts)
 }
 

@@ -2,6 +2,9 @@
 
 #![allow(unreachable_pub, reason = "one binary of stories shares its world")]
 
+mod fake;
+mod kills;
+mod leases;
 mod memory;
 mod stories;
 mod world;

@@ -41,6 +41,10 @@ pub async fn store_in(folder: &std::path::Path) -> Store {
 }
 
 pub fn config(tenant: &str, clock: Arc<TestClock>) -> Config {
+    config_with(tenant, clock)
+}
+
+pub fn config_with(tenant: &str, clock: Arc<dyn bailiwick_engine::Clock>) -> Config {
     let key = SigningKey::generate(KeyAlgorithm::Ed25519).unwrap();
     Config {
         tenant: TenantId::parse(tenant).unwrap(),

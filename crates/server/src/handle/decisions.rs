@@ -73,7 +73,7 @@ fn not_open() -> Refusal {
 }
 
 /// Decisions and handoffs record the proof they came with; anything else that changes state remembers it here.
-async fn use_proof(state: &ServerState, caller: &Caller) -> Result<(), Refusal> {
+pub(crate) async fn use_proof(state: &ServerState, caller: &Caller) -> Result<(), Refusal> {
     let Some(proof) = &caller.proof else { return Ok(()) };
     if state.engine.use_once("proof", proof.id.as_bytes(), proof.until.plus_ms(1000)).await? {
         return Ok(());

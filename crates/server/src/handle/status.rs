@@ -69,9 +69,25 @@ fn store_state(state: HealthState) -> &'static str {
     }
 }
 
-pub(crate) async fn standing(state: ServerState, _: Person, _: Ask) -> Result<Reply, Refusal> {
+/// The numbers are of everything; the credentials one by one are shown to who may see their task.
+pub(crate) async fn standing(state: ServerState, person: Person, _: Ask) -> Result<Reply, Refusal> {
     let s = state.engine.standing().await?;
-    Reply::json(&StandingView { tasks: s.tasks, grants: s.grants, leases: s.leases, at: s.at })
+    let mut credentials = Vec::new();
+    for (task, lease) in &s.credentials {
+        let summary = state.engine.summary(task).await?;
+        if may_see_summary(&state.engine, &person, &summary).await? {
+            credentials.push(wire::lease(task, lease, s.at));
+        }
+    }
+    Reply::json(&StandingView {
+        tasks: s.tasks,
+        grants: s.grants,
+        leases: s.leases,
+        debts: s.debts,
+        credentials,
+        targets: s.targets.iter().map(wire::target).collect(),
+        at: s.at,
+    })
 }
 
 pub(crate) async fn inventory(state: ServerState, person: Person, _: Ask) -> Result<Reply, Refusal> {

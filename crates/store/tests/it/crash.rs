@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bailiwick_store::{Append, AppendError, Location, Store, ViewPut};
 
-use crate::support::cluster::Cluster;
 use crate::support::{Dice, Place, append_somewhere, assert_whole, event};
+use bailiwick_stand::Cluster;
 
 const CHILD: &str = "BAILIWICK_STORE_TEST_WRITER";
 const ROUNDS: usize = 20;

@@ -10,8 +10,8 @@ use bailiwick_store::{HealthState, Location, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::support::cluster::{Cluster, socket_in, url_at};
 use crate::support::{Place, append, append_somewhere, assert_whole, inside, run_inside};
+use bailiwick_stand::postgres::{Cluster, socket_in, url_at};
 
 fn url(place: &Place) -> String {
     match place.location() {

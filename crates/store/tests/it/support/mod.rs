@@ -1,16 +1,13 @@
 //! Places to put a store, small events, and an independent view of the tree.
 
-pub(crate) mod cluster;
-
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use bailiwick_stand::Cluster;
 use bailiwick_store::{Append, AppendError, Appended, Location, NewEvent, Recorded, Store};
 use sha2::{Digest, Sha256};
-
-use cluster::Cluster;
 
 /// A fresh, empty place for one store; gone with the value.
 pub(crate) struct Place {

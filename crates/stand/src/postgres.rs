@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_postgres::NoTls;
 
-const BIN: &str = "/usr/lib/postgresql/15/bin";
+use crate::{as_user, folder_for, free_port};
+
 /// Names the socket; nothing listens on the network.
 const PORT: u16 = 5432;
 
 /// A running server.
-pub(crate) struct Cluster {
+pub struct Cluster {
     folder: PathBuf,
     port: u16,
     databases: AtomicU32,
@@ -29,13 +30,13 @@ struct Running {
 
 impl Cluster {
     /// The one that all tests of this run share.
-    pub(crate) fn shared() -> Arc<Cluster> {
+    pub fn shared() -> Arc<Cluster> {
         static SHARED: OnceLock<Arc<Cluster>> = OnceLock::new();
         Arc::clone(SHARED.get_or_init(|| Arc::new(Cluster::start("fsync=on"))))
     }
 
     /// A new one with one more setting.
-    pub(crate) fn start(setting: &str) -> Cluster {
+    pub fn start(setting: &str) -> Cluster {
         let cluster = Cluster::prepare(PORT);
         cluster.configure(&format!("listen_addresses=''\n{setting}"));
         cluster.run();
@@ -43,7 +44,7 @@ impl Cluster {
     }
 
     /// A new one that also listens on the loopback interface, with a certificate for `localhost`.
-    pub(crate) fn start_with_tls() -> Cluster {
+    pub fn start_with_tls() -> Cluster {
         let cluster = Cluster::prepare(free_port());
         let made = as_postgres(Path::new("openssl"))
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])
@@ -65,12 +66,53 @@ impl Cluster {
         cluster
     }
 
+    /// A new one in which everybody but the administrator `bailiwick` logs in with a password, and which writes
+    /// every statement to its log.
+    pub fn start_with_passwords() -> Cluster {
+        let cluster = Cluster::prepare(free_port());
+        let rules = "local all bailiwick trust\nlocal replication bailiwick trust\nlocal all all scram-sha-256\n\
+                     host all bailiwick 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(cluster.folder.join("data/pg_hba.conf"), rules).unwrap();
+        cluster.configure(
+            "listen_addresses='127.0.0.1'\nlog_statement=all\nlog_connections=on\nfsync=off\n\
+                           max_wal_senders=4\nwal_level=replica\nmax_prepared_transactions=4",
+        );
+        cluster.run();
+        cluster
+    }
+
+    /// A streaming replica of a server that was started with passwords.
+    pub fn replica_of(primary: &Cluster) -> Cluster {
+        let folder = folder_for("postgres", "bw-pg-");
+        let port = free_port();
+        let copy = as_postgres(&bin().join("pg_basebackup"))
+            .args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync", "-U", "bailiwick", "-h"])
+            .arg(&primary.folder)
+            .args(["-p", &primary.port.to_string(), "-D"])
+            .arg(folder.join("data"))
+            .output()
+            .unwrap();
+        assert!(copy.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copy.stderr));
+        let replica = Cluster { folder, port, databases: AtomicU32::new(0), running: Mutex::new(None) };
+        let settings = std::fs::read_to_string(replica.folder.join("data/postgresql.auto.conf")).unwrap();
+        let upstream =
+            settings.lines().filter(|l| l.starts_with("primary_conninfo")).collect::<Vec<_>>().join("\n");
+        replica.configure(&format!(
+            "listen_addresses='127.0.0.1'\nhot_standby=on\nfsync=off\nmax_wal_senders=4\n\
+                                    max_prepared_transactions=4\n{upstream}"
+        ));
+        replica.run();
+        replica
+    }
+
+    /// What the server has written to its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
     fn prepare(port: u16) -> Cluster {
-        let initdb = Path::new(BIN).join("initdb");
-        assert!(initdb.exists(), "{} is missing; install the Debian package postgresql-15", initdb.display());
-        let folder = tempfile::Builder::new().prefix("bw-pg-").tempdir_in("/tmp").unwrap().keep();
-        let chown = Command::new("chown").args(["postgres", folder.to_str().unwrap()]).status().unwrap();
-        assert!(chown.success() || !is_root(), "the folder cannot be given to the postgres user");
+        let initdb = bin().join("initdb");
+        let folder = folder_for("postgres", "bw-pg-");
         let init = as_postgres(&initdb)
             .args(["--auth=trust", "--username=bailiwick", "--encoding=UTF8", "--no-sync", "-D"])
             .arg(folder.join("data"))
@@ -90,16 +132,17 @@ impl Cluster {
     }
 
     /// What a client has to trust to believe the server.
-    pub(crate) fn certificate(&self) -> PathBuf {
+    pub fn certificate(&self) -> PathBuf {
         self.folder.join("server.crt")
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Its port.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Starts the server under a shell that stops it, by pid, when its standard input closes.
-    pub(crate) fn run(&self) {
+    pub fn run(&self) {
         let script = r#"
             exec 3<&0
             "$1/postgres" -D "$2/data" 2>"$2/log" &
@@ -114,7 +157,8 @@ impl Cluster {
             [ -e "$2/keep" ] || rm -rf "$2"
         "#;
         let mut supervisor = as_postgres(Path::new("/bin/sh"))
-            .args(["-c", script, "sh", BIN])
+            .args(["-c", script, "sh"])
+            .arg(bin())
             .arg(&self.folder)
             .arg(self.port.to_string())
             .stdin(Stdio::piped())
@@ -135,7 +179,7 @@ impl Cluster {
     }
 
     /// Ends the server without a clean shutdown, as a crash would, and waits until it is gone.
-    pub(crate) fn crash(&self) {
+    pub fn crash(&self) {
         std::fs::write(self.folder.join("keep"), "").unwrap();
         let Running { mut supervisor, leash } = self.running.lock().unwrap().take().unwrap();
         drop(leash);
@@ -143,25 +187,33 @@ impl Cluster {
         std::fs::remove_file(self.folder.join("keep")).unwrap();
     }
 
-    pub(crate) async fn new_database(&self) -> String {
+    /// A fresh database.
+    pub async fn new_database(&self) -> String {
         let name = format!("store_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let client = self.connect("postgres").await;
         client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         name
     }
 
-    pub(crate) async fn connect(&self, database: &str) -> tokio_postgres::Client {
+    /// A connection as the administrator.
+    pub async fn connect(&self, database: &str) -> tokio_postgres::Client {
         let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls).await.unwrap();
         tokio::spawn(connection);
         client
     }
 
-    pub(crate) fn url(&self, database: &str) -> String {
+    /// The administrator's connection string.
+    pub fn url(&self, database: &str) -> String {
         format!("{} port={}", url_at(&self.folder, database), self.port)
     }
 
+    /// The folder of its socket.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The server's socket.
-    pub(crate) fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         socket_in(&self.folder)
     }
 }
@@ -175,34 +227,37 @@ impl Drop for Cluster {
     }
 }
 
-/// A port of the loopback interface that is free and not given out by the kernel by itself.
-fn free_port() -> u16 {
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (20_000 + (std::process::id() % 10_000) as u16..32_000).find(free).expect("a port is free")
-}
-
 /// How to reach a server whose socket is in this folder.
-pub(crate) fn url_at(folder: &Path, database: &str) -> String {
+pub fn url_at(folder: &Path, database: &str) -> String {
     format!("host={} user=bailiwick dbname={database}", folder.display())
 }
 
 /// The name that clients expect the socket in a folder to have.
-pub(crate) fn socket_in(folder: &Path) -> PathBuf {
+pub fn socket_in(folder: &Path) -> PathBuf {
     folder.join(format!(".s.PGSQL.{PORT}"))
 }
 
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout.trim_ascii() == b"0"
+/// The folder of the newest server's programs.
+fn bin() -> PathBuf {
+    static BIN: OnceLock<PathBuf> = OnceLock::new();
+    BIN.get_or_init(|| {
+        newest().expect("PostgreSQL's server programs are missing; install the Debian package postgresql")
+    })
+    .clone()
+}
+
+fn newest() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let packaged = versions
+        .filter_map(|v| Some((v.file_name().to_str()?.parse::<u32>().ok()?, v.path().join("bin"))))
+        .filter(|(_, bin)| bin.join("initdb").exists())
+        .max()
+        .map(|(_, bin)| bin);
+    let on_path = || std::env::split_paths(&std::env::var_os("PATH")?).find(|p| p.join("initdb").exists());
+    packaged.or_else(on_path)
 }
 
 /// The server refuses to run as root, so root runs it as the packaged user.
 fn as_postgres(program: &Path) -> Command {
-    if is_root() {
-        let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--"]).arg(program).current_dir("/tmp");
-        command
-    } else {
-        Command::new(program)
-    }
+    as_user("postgres", program)
 }

@@ -1,0 +1,8 @@
+//! One conformance suite, run on every connector against the real server, and what is special about each.
+//!
+//! Needs the servers' programs (Debian: `postgresql`, `redis-server`); without them the run fails and says so.
+
+mod kit;
+mod mandates;
+mod postgres;
+mod redis;

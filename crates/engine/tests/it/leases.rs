@@ -1,0 +1,413 @@
+//! What a person would tell of credentials: they appear for a task, and go with it, whatever happens.
+
+use std::sync::{Arc, Mutex};
+
+use bailiwick_api::{Call, Caller};
+use bailiwick_core::LeaseId;
+use bailiwick_core::agent::Agent;
+use bailiwick_core::capability::Capability;
+use bailiwick_core::event::{Cause, TaskEvent};
+use bailiwick_core::lease::{Lease, LeaseFact, LeaseState, Quota};
+use bailiwick_core::registry::{Halt, Scope};
+use bailiwick_core::tool::ToolPattern;
+use bailiwick_engine::{Connectors, Engine, EngineError, Given, Leased, NewTask, OpenedTask};
+
+use crate::fake::{Fake, Mood, State, impatient};
+use crate::world::*;
+
+struct Shop {
+    world: World,
+    state: Arc<Mutex<State>>,
+    task: OpenedTask,
+}
+
+async fn connect(engine: &Engine, brokers: Vec<Arc<Fake>>, quota: Quota) {
+    let root = person("root");
+    for broker in &brokers {
+        for manifest in bailiwick_broker::Broker::scopes(broker.as_ref()) {
+            engine.classify(&root, manifest, None).await.unwrap();
+        }
+    }
+    let brokers = brokers.into_iter().map(|b| b as Arc<dyn bailiwick_broker::Broker>).collect();
+    engine.connect(Connectors { brokers, quota, patience: impatient() }).await.unwrap();
+}
+
+pub async fn open(engine: &Engine) -> OpenedTask {
+    let new = NewTask {
+        initiator: person("dana"),
+        intent: "Report on orders".to_owned(),
+        inputs: Default::default(),
+        agent: agent("reporter"),
+        chain: None,
+        capabilities: None,
+        ttl_ms: 3_600_000,
+        asks: 3,
+        handoffs: 0,
+        depth: 0,
+        refusals: None,
+        template: None,
+    };
+    engine.open_task(new).await.unwrap()
+}
+
+pub async fn register(engine: &Engine) {
+    let can = |p: &str| Capability::to_use(ToolPattern::parse(p).unwrap());
+    let record = Agent {
+        id: agent("reporter"),
+        owner: person("root"),
+        class: "worker".parse().unwrap(),
+        ceiling: vec![can("shop.*"), can("other.*")],
+        keys: [instance("reporter")].into(),
+    };
+    engine.set_agent(&person("root"), record).await.unwrap();
+}
+
+impl Shop {
+    async fn new() -> Shop {
+        Shop::with(Quota::default()).await
+    }
+
+    async fn with(quota: Quota) -> Shop {
+        let world = World::new().await;
+        let (fake, state) = Fake::new("shop");
+        register(&world.engine).await;
+        connect(&world.engine, vec![fake], quota).await;
+        let task = open(&world.engine).await;
+        Shop { world, state, task }
+    }
+
+    fn caller(&self) -> Caller {
+        self.world.caller(&self.task.task, &self.task.grant, "reporter")
+    }
+
+    async fn ask(&self) -> Result<Leased, EngineError> {
+        self.world.engine.lease(&self.caller(), call("shop.read")).await
+    }
+
+    async fn given(&self) -> Given {
+        match self.ask().await.unwrap() {
+            Leased::Given(given) => *given,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn there(&self) -> usize {
+        self.state.lock().unwrap().there.len()
+    }
+
+    fn mood(&self, mood: Mood) {
+        self.state.lock().unwrap().mood = mood;
+    }
+
+    async fn lease(&self, id: &LeaseId) -> Lease {
+        self.world.engine.look_up(id).await.unwrap().1
+    }
+
+    async fn facts(&self) -> Vec<TaskEvent> {
+        self.world.engine.events(&self.task.task, 0).await.unwrap().into_iter().map(|s| s.event).collect()
+    }
+
+    /// Runs the saga until nothing stands, as the workers would.
+    async fn settled(&self) {
+        for _ in 0..200 {
+            self.world.engine.settle().await.unwrap();
+            if self.world.engine.credentials().await.unwrap().is_empty() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("{:?}", self.world.engine.credentials().await.unwrap());
+    }
+}
+
+pub fn call(name: &str) -> Call {
+    Call { tool: tool(name), args: json("{}"), definition: None, approval: None, says: None }
+}
+
+// proves: Z1, Z3, X2, R1, R6, INV7
+#[tokio::test]
+async fn a_credential_appears_for_a_task_and_goes_with_it_and_a_receipt_says_so() {
+    let shop = Shop::new().await;
+    assert_eq!(shop.there(), 0, "an open task alone holds nothing");
+    let given = shop.given().await;
+    assert_eq!(shop.there(), 1);
+    assert_eq!(given.lease.state, LeaseState::Active);
+    let engine = &shop.world.engine;
+    let standing = engine.standing().await.unwrap();
+    assert_eq!((standing.leases, standing.debts), (1, 0));
+
+    shop.state.lock().unwrap().sessions.insert(given.lease.intent.name.clone());
+    engine.end_task("dana", &shop.task.task, Cause::Completed, "done").await.unwrap();
+    shop.settled().await;
+    assert_eq!(shop.there(), 0);
+    let steps: Vec<_> = shop.state.lock().unwrap().done.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, ["create", "block", "cut_data", "end_sessions", "remove_owned", "drop"]);
+
+    let task = engine.task(&shop.task.task).await.unwrap();
+    let (receipt, _) = task.receipt().expect("a receipt");
+    assert_eq!((receipt.systems.len(), receipt.systems[0].credentials, receipt.systems[0].used), (1, 1, 1));
+    assert_eq!(engine.standing().await.unwrap().leases, 0);
+
+    // The order in the log: intent, then the target's own id, then the secret may go out.
+    let words: Vec<String> = shop.facts().await.iter().map(word).collect();
+    let at =
+        |what: &str| words.iter().position(|w| w == what).unwrap_or_else(|| panic!("{what} in {words:?}"));
+    let order = ["decided", "lease_requested", "created", "active", "ended", "revoking", "gone", "receipted"];
+    assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{words:?}");
+}
+
+fn word(event: &TaskEvent) -> String {
+    match event {
+        TaskEvent::Lease { fact, .. } => {
+            serde_json::to_value(fact).unwrap()["now"].as_str().unwrap().to_owned()
+        }
+        other => other.name().to_owned(),
+    }
+}
+
+// proves: INV14, X2
+#[tokio::test]
+async fn the_secret_is_in_the_answer_and_nowhere_in_the_log() {
+    let shop = Shop::new().await;
+    let given = shop.given().await;
+    let secret = given.credential.secret["password"].expose().to_owned();
+    assert!(secret.starts_with("secret-of-"));
+    let events = shop.world.engine.store().scan(0, 1000).await.unwrap();
+    assert!(events.iter().all(|e| !String::from_utf8_lossy(&e.bytes).contains(&secret)));
+    assert!(!format!("{given:?}").contains(&secret));
+}
+
+// proves: R1, R2, R4, R5, Z3
+#[tokio::test]
+async fn every_end_revokes_and_a_freeze_does_too() {
+    for how in
+        ["completed", "window", "killed agent", "frozen", "retired", "given back", "its own time", "kill all"]
+    {
+        let shop = Shop::new().await;
+        let given = shop.given().await;
+        let (engine, root) = (&shop.world.engine, person("root"));
+        match how {
+            "completed" => {
+                drop(engine.end_task("dana", &shop.task.task, Cause::Completed, "").await.unwrap())
+            }
+            "window" => shop.world.clock.advance_ms(3_600_001),
+            "its own time" => shop.world.clock.advance_ms(15 * 60_000 + 1),
+            "killed agent" => {
+                drop(engine.suspend(&root, Scope::Agent(agent("reporter")), Halt::Killed, "").await.unwrap())
+            }
+            "kill all" => drop(engine.suspend(&root, Scope::All, Halt::Killed, "").await.unwrap()),
+            "frozen" => engine.freeze_task("root", &shop.task.task, "look").await.unwrap(),
+            "retired" => drop(engine.retire_agent(&root, &agent("reporter"), "gone").await.unwrap()),
+            _ => drop(engine.give_back(&shop.caller(), given.lease.id()).await.unwrap()),
+        }
+        engine.reconcile().await.unwrap();
+        shop.settled().await;
+        assert_eq!(shop.there(), 0, "{how}");
+        assert!(!shop.lease(given.lease.id()).await.is_standing(), "{how}");
+    }
+}
+
+// proves: R3, Z1, INV7
+#[tokio::test]
+async fn a_target_that_is_down_hangs_or_lies_is_tried_until_it_is_seen_gone_and_shows_as_debt() {
+    for mood in [Mood::Down, Mood::Hangs, Mood::Lies] {
+        let shop = Shop::new().await;
+        let given = shop.given().await;
+        let engine = &shop.world.engine;
+        shop.mood(mood);
+        engine.end_task("dana", &shop.task.task, Cause::Completed, "done").await.unwrap();
+        engine.settle().await.unwrap();
+        engine.settle().await.unwrap();
+        let lease = shop.lease(given.lease.id()).await;
+        assert!(lease.is_standing() && lease.is_debt(engine.now()), "{mood:?}: {lease:?}");
+        let standing = engine.standing().await.unwrap();
+        assert_eq!((standing.leases, standing.debts), (1, 1), "{mood:?}");
+        assert_eq!(engine.task(&shop.task.task).await.unwrap().receipt(), None, "no receipt for what stands");
+        // A person knows; that closes nothing.
+        engine.acknowledge(&person("olga"), given.lease.id(), "the machine is off").await.unwrap();
+        assert_eq!(engine.standing().await.unwrap().debts, 1);
+        shop.mood(Mood::Sound);
+        shop.settled().await;
+        assert_eq!(shop.there(), 0, "{mood:?}");
+        assert!(engine.task(&shop.task.task).await.unwrap().receipt().is_some());
+        assert!(engine.acknowledge(&person("olga"), given.lease.id(), "").await.is_err(), "no debt any more");
+    }
+}
+
+// proves: R3, Z4
+#[tokio::test]
+async fn what_was_created_without_an_answer_or_too_wide_is_never_given_and_goes() {
+    for (mood, code) in [
+        (Mood::LosesAnswers, "target.unreachable"),
+        (Mood::Generous, "scope.wider"),
+        (Mood::Down, "target.unreachable"),
+        (Mood::Hangs, "target.unreachable"),
+    ] {
+        let shop = Shop::new().await;
+        shop.mood(mood);
+        let refused = shop.ask().await.unwrap_err();
+        assert_eq!(refused.code, code, "{mood:?}");
+        shop.mood(Mood::Sound);
+        shop.settled().await;
+        assert_eq!(shop.there(), 0, "{mood:?}");
+    }
+}
+
+// proves: R2, R3, A58
+#[tokio::test]
+async fn a_task_that_ends_while_its_credential_is_created_gets_none() {
+    let shop = Shop::new().await;
+    let gate = Arc::new(tokio::sync::Notify::new());
+    shop.state.lock().unwrap().gate = Some(gate.clone());
+    let (engine, caller) = (shop.world.engine.clone(), shop.caller());
+    let asking = tokio::spawn(async move { engine.lease(&caller, call("shop.read")).await });
+    loop {
+        let requested = shop.facts().await.iter().any(|e| matches!(e, TaskEvent::LeaseRequested(_)));
+        if requested {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let engine = &shop.world.engine;
+    engine.end_task("dana", &shop.task.task, Cause::Killed, "stop").await.unwrap();
+    shop.settled().await;
+    gate.notify_one();
+    let refused = asking.await.unwrap().unwrap_err();
+    assert_eq!(refused.code, "lease.not_live");
+    // It came after everything had been seen gone, and the next sweep from the target's side finds it.
+    engine.sweep_all().await;
+    shop.settled().await;
+    assert_eq!(shop.there(), 0);
+    let leaked =
+        shop.facts().await.iter().any(|e| matches!(e, TaskEvent::Lease { fact: LeaseFact::Active, .. }));
+    assert!(!leaked, "it was never released");
+}
+
+// proves: R3, Z1, A53
+#[tokio::test]
+async fn a_crash_between_intent_and_answer_leaves_nothing_after_one_recovery() {
+    let shop = Shop::new().await;
+    let gate = Arc::new(tokio::sync::Notify::new());
+    shop.state.lock().unwrap().gate = Some(gate.clone());
+    let (engine, caller) = (shop.world.engine.clone(), shop.caller());
+    let asking = tokio::spawn(async move { engine.lease(&caller, call("shop.read")).await });
+    while !shop.facts().await.iter().any(|e| matches!(e, TaskEvent::LeaseRequested(_))) {
+        tokio::task::yield_now().await;
+    }
+    asking.abort();
+    let Shop { world, state, task } = shop;
+    // The process is gone; what it asked for arrives all the same.
+    let world = world.reopened().await;
+    gate.notify_one();
+    let (fake, fresh) = Fake::new("shop");
+    let lease = world.engine.credentials().await.unwrap()[0].1.clone();
+    fresh.lock().unwrap().there.insert(lease.intent.name.clone(), (lease.id().clone(), String::new()));
+    drop(state);
+    connect(&world.engine, vec![fake], Quota::default()).await;
+    let shop = Shop { world, state: fresh, task };
+    shop.settled().await;
+    assert_eq!(shop.there(), 0);
+}
+
+// proves: R6, R3, A54
+#[tokio::test]
+async fn the_sweep_ends_what_comes_back_and_leaves_lookalikes_alone() {
+    let shop = Shop::new().await;
+    let given = shop.given().await;
+    let engine = &shop.world.engine;
+    engine.end_task("dana", &shop.task.task, Cause::Completed, "done").await.unwrap();
+    shop.settled().await;
+    let lookalike: LeaseId = "l-lookalike".parse().unwrap();
+    let unknown: LeaseId = "l-abcdefghjkmn-7".parse().unwrap();
+    {
+        // The target is restored from an old copy, and somebody has made something that looks like ours.
+        let mut state = shop.state.lock().unwrap();
+        let name = given.lease.intent.name.clone();
+        state.there.insert(name, (given.lease.id().clone(), String::new()));
+        state.there.insert("bw_fake_theirs".to_owned(), (lookalike, String::new()));
+        state.there.insert("bw_fake_unknown".to_owned(), (unknown, String::new()));
+    }
+    engine.sweep_all().await;
+    let seen = &engine.targets()[0].seen;
+    assert_eq!(seen.lookalikes, ["bw_fake_theirs"]);
+    assert_eq!(seen.strays.len(), 2);
+    assert_eq!(engine.standing().await.unwrap().leases, 1, "what is there again stands again");
+    assert_eq!(
+        engine.task(&shop.task.task).await.unwrap().receipt(),
+        None,
+        "and its receipt is worth nothing"
+    );
+    shop.settled().await;
+    let left: Vec<String> = shop.state.lock().unwrap().there.keys().cloned().collect();
+    assert_eq!(left, ["bw_fake_theirs"]);
+    assert!(engine.task(&shop.task.task).await.unwrap().receipt().is_some());
+}
+
+// proves: INV10, H5, A59
+#[tokio::test]
+async fn quotas_hold_however_many_ask_at_once() {
+    for (quota, code) in [
+        (Quota { per_task: 3, ..Quota::default() }, "lease.quota_task"),
+        (Quota { per_agent: 3, ..Quota::default() }, "lease.quota_agent"),
+        (Quota { per_target: 3, ..Quota::default() }, "lease.quota_target"),
+    ] {
+        let shop = Shop::with(quota).await;
+        let all = (0..12).map(|_| shop.ask());
+        let answers = futures_util::future::join_all(all).await;
+        let given = answers.iter().filter(|a| a.is_ok()).count();
+        assert_eq!((given, shop.there()), (3, 3), "{code}");
+        assert!(answers.iter().filter_map(|a| a.as_ref().err()).all(|e| e.code == code), "{answers:?}");
+        // What has gone makes room.
+        let engine = &shop.world.engine;
+        engine.end_task("dana", &shop.task.task, Cause::Completed, "").await.unwrap();
+        shop.settled().await;
+        let again = open(engine).await;
+        let caller = shop.world.caller(&again.task, &again.grant, "reporter");
+        assert!(matches!(engine.lease(&caller, call("shop.read")).await.unwrap(), Leased::Given(_)));
+    }
+}
+
+// proves: D6, T3
+#[tokio::test]
+async fn what_is_not_granted_is_refused_before_any_target_hears_of_it() {
+    let shop = Shop::new().await;
+    let engine = &shop.world.engine;
+    let stranger = shop.world.caller(&shop.task.task, &shop.task.grant, "support");
+    assert!(matches!(engine.lease(&stranger, call("shop.read")).await.unwrap(), Leased::Deny(_)));
+    assert_eq!(engine.lease(&shop.caller(), call("nowhere.read")).await.unwrap_err().code, "lease.no_target");
+    engine.end_task("dana", &shop.task.task, Cause::Completed, "").await.unwrap();
+    assert!(matches!(shop.ask().await.unwrap(), Leased::Deny(_)), "over is over");
+    assert!(shop.state.lock().unwrap().done.is_empty());
+}
+
+// proves: R3, R5
+#[tokio::test]
+async fn a_target_that_hangs_does_not_slow_another() {
+    let world = World::new().await;
+    let ((shop, slow), (other, quick)) = (Fake::new("shop"), Fake::new("other"));
+    register(&world.engine).await;
+    connect(&world.engine, vec![shop, other], Quota::default()).await;
+    let task = open(&world.engine).await;
+    let caller = world.caller(&task.task, &task.grant, "reporter");
+    for name in ["shop.read", "other.read"] {
+        assert!(matches!(world.engine.lease(&caller, call(name)).await.unwrap(), Leased::Given(_)));
+    }
+    slow.lock().unwrap().mood = Mood::Hangs;
+    let working = tokio::spawn({
+        let engine = world.engine.clone();
+        async move { engine.work().await }
+    });
+    let begun = std::time::Instant::now();
+    world.engine.end_task("dana", &task.task, Cause::Killed, "stop").await.unwrap();
+    while !quick.lock().unwrap().there.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        assert!(begun.elapsed().as_secs() < 10, "the other target waits for the one that hangs");
+    }
+    assert_eq!(slow.lock().unwrap().there.len(), 1);
+    slow.lock().unwrap().mood = Mood::Sound;
+    while !slow.lock().unwrap().there.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert!(begun.elapsed().as_secs() < 20, "it is tried again");
+    }
+    working.abort();
+}

@@ -1,0 +1,116 @@
+//! A throw-away Redis server with an ACL file: on a free port of the loopback interface, stopped by its own pid.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::Mutex;
+
+use crate::{as_user, folder_for, free_port};
+
+/// The administrator's password.
+pub const PASSWORD: &str = "administrator-of-the-stand";
+
+/// A running server.
+pub struct RedisServer {
+    folder: PathBuf,
+    port: u16,
+    running: Mutex<Option<(Child, ChildStdin)>>,
+}
+
+impl RedisServer {
+    /// A new one.
+    pub fn start() -> RedisServer {
+        let program = ["/usr/bin/redis-server", "/usr/local/bin/redis-server"];
+        let found = program.iter().any(|p| Path::new(p).exists());
+        assert!(found, "redis-server is missing; install the Debian package redis-server");
+        let folder = folder_for("redis", "bw-redis-");
+        let server = RedisServer { port: free_port(), running: Mutex::new(None), folder };
+        let users = format!("user default on >{PASSWORD} ~* &* +@all\n");
+        std::fs::write(server.folder.join("users.acl"), users).unwrap();
+        let settings = format!(
+            "bind 127.0.0.1\nport {}\ndir {1}\nsave \"\"\naclfile {1}/users.acl\nlogfile {1}/log\nloglevel debug\n",
+            server.port,
+            server.folder.display()
+        );
+        std::fs::write(server.folder.join("redis.conf"), settings).unwrap();
+        let everything =
+            std::process::Command::new("chmod").args(["-R", "a+rwX"]).arg(&server.folder).status();
+        assert!(everything.is_ok_and(|s| s.success()));
+        server.run();
+        server
+    }
+
+    /// Starts it, again if it was stopped.
+    pub fn run(&self) {
+        let script = r#"
+            exec 3<&0
+            redis-server "$1/redis.conf" &
+            pid=$!
+            (cat <&3 >/dev/null; kill -KILL $pid 2>/dev/null) &
+            until redis-cli -p "$2" ping >/dev/null 2>&1; do
+                kill -0 $pid || { echo failed; exit 1; }
+                sleep 0.05
+            done
+            echo ready
+            wait $pid
+            [ -e "$1/keep" ] || rm -rf "$1"
+        "#;
+        let mut supervisor = as_user("redis", Path::new("/bin/sh"))
+            .args(["-c", script, "sh"])
+            .arg(&self.folder)
+            .arg(self.port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let leash = supervisor.stdin.take().unwrap();
+        let mut said = String::new();
+        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(
+            said.trim(),
+            "ready",
+            "redis-server did not start; see its log in {}",
+            self.folder.display()
+        );
+        *self.running.lock().unwrap() = Some((supervisor, leash));
+    }
+
+    /// Kills it, as a crash would. Its files stay.
+    pub fn crash(&self) {
+        let keep = self.folder.join("keep");
+        std::fs::write(&keep, "").unwrap();
+        let (mut supervisor, leash) = self.running.lock().unwrap().take().unwrap();
+        drop(leash);
+        supervisor.wait().unwrap();
+        std::fs::remove_file(keep).unwrap();
+    }
+
+    /// The administrator's address.
+    pub fn url(&self) -> String {
+        format!("redis://default:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it wrote down: its log, and the file of its users.
+    pub fn log(&self) -> String {
+        let read = |file: &str| std::fs::read(self.folder.join(file)).unwrap_or_default();
+        let all = [read("log"), read("users.acl")].concat();
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        if let Some((mut supervisor, leash)) = self.running.lock().unwrap().take() {
+            drop(leash);
+            let _stopped = supervisor.wait();
+        }
+    }
+}
