@@ -259,6 +259,15 @@ pub enum FoundKind {
     Lookalike,
 }
 
+/// A value that narrows a scope, exactly as it was decided on: a text or a whole number.
+pub(crate) fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Int(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 /// What policies can say of a target: its kind, its revocability, and how confidential its data is.
 pub(crate) fn attributes(
     capabilities: &Capabilities,

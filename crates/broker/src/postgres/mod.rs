@@ -594,8 +594,7 @@ fn row_values<'a>(
 ) -> Result<Vec<(&'a str, String)>, BrokerError> {
     let mut out = Vec::new();
     for arg in scope.rows.keys() {
-        let plain = args.get(arg).filter(|v| matches!(v, Value::Text(_) | Value::Int(_)));
-        let value = plain.and_then(Value::spelled).filter(|v| !v.is_empty() && v.len() <= VALUE_MAX);
+        let value = args.get(arg).and_then(crate::plain).filter(|v| !v.is_empty() && v.len() <= VALUE_MAX);
         let value = value.ok_or_else(|| {
             BrokerError::new(
                 "scope.argument",

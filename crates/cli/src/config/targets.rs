@@ -65,18 +65,22 @@ pub(super) fn target(name: &str, entry: Spanned<TargetEntry>, base: Base<'_>) ->
     match entry.value {
         TargetEntry::Postgres(entry) => Ok(Target::Postgres(postgres::Config {
             system,
-            admin: fetched("`url`", &entry.url, base)?,
+            admin: fetched("host=unset", "`url`", &entry.url, base)?,
             replicas: entry
                 .replicas
                 .iter()
-                .map(|r| fetched("a replica", r, base))
+                .map(|r| fetched("host=unset", "a replica", r, base))
                 .collect::<Result<_, _>>()?,
             agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
             scopes: entry.scopes,
         })),
         TargetEntry::Redis(entry) => Ok(Target::Redis(redis::Config {
             system,
-            nodes: entry.nodes.iter().map(|n| fetched("a node", n, base)).collect::<Result<_, _>>()?,
+            nodes: entry
+                .nodes
+                .iter()
+                .map(|n| fetched("redis://unset", "a node", n, base))
+                .collect::<Result<_, _>>()?,
             agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
             scopes: entry.scopes,
         })),
@@ -115,6 +119,7 @@ pub(super) fn scopes(targets: &[Target]) -> Result<Vec<Manifest>, ConfigError> {
 }
 
 fn fetched(
+    unset: &str,
     what: &str,
     given: &Spanned<String>,
     base: Base<'_>,
@@ -122,5 +127,7 @@ fn fetched(
     let at = |e: ConfigError| e.at(given.referenced);
     let reference = secret::must_refer(what, &given.value).map_err(at)?;
     let found = base.secret(&reference).map_err(at)?;
-    Ok(bailiwick_broker::Secret::new(found.expose().to_owned()))
+    // Left where it is, it stands for an address of the right form.
+    let text = if found.expose().is_empty() { unset } else { found.expose() };
+    Ok(bailiwick_broker::Secret::new(text.to_owned()))
 }

@@ -107,6 +107,13 @@ impl House {
         node.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// Kills the node, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let mut node = self.node.take().unwrap();
+        node.kill().unwrap();
+        node.wait().unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
