@@ -268,6 +268,11 @@ pub(crate) fn plain(value: &Value) -> Option<String> {
     }
 }
 
+/// Whether a host name is this machine: what is sent there in clear goes over no wire.
+pub(crate) fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// What policies can say of a target: its kind, its revocability, and how confidential its data is.
 pub(crate) fn attributes(
     capabilities: &Capabilities,

@@ -125,8 +125,7 @@ impl Node {
         // Scopes of targets have no definition that could be pinned.
         let offered = |m: &&Manifest| config.targets.iter().all(|t| t.system().as_str() != m.tool.system());
         let offered: Vec<Manifest> = config.tools.iter().filter(offered).cloned().collect();
-        let classifier =
-            tokio::spawn(classify(engine.clone(), operator.id.clone(), offered, apis));
+        let classifier = tokio::spawn(classify(engine.clone(), operator.id.clone(), offered, apis));
         let manifests = config.tools;
         Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, classifier })
     }
@@ -234,7 +233,7 @@ async fn found_operator(config: &Config, keys: &Keys, engine: &Engine) -> Result
     Ok(Operator { id, is_new })
 }
 
-/// Connects the targets. Nothing is asked of one before somebody needs it, except to end what should be gone.
+/// Connects the targets. A target that does not answer hinders nobody from starting.
 async fn connect_targets(config: &Config, keys: &Keys, engine: &Engine) -> Result<(), Failure> {
     let maker = Maker::new(&keys.maker_seed()?);
     let connector = |target: &config::Target| {

@@ -65,7 +65,7 @@ impl Engine {
             None => vec![],
         };
         let judged = self.conduct(task, |scene| ended(scene, &event), closing).await?;
-        self.find_due_in(task).await?;
+        self.hasten(task).await;
         Ok(judged.map(|(toll, _)| toll).unwrap_or_default())
     }
 
@@ -74,7 +74,8 @@ impl Engine {
         let event = TaskEvent::Frozen { by: by.to_owned(), reason: reason.chars().take(1000).collect() };
         let open = |scene: bailiwick_core::decision::Scene<'_>| Ok(*scene.task.state() == TaskState::Open);
         self.conduct(task, open, |open| if *open { vec![event.clone()] } else { vec![] }).await?;
-        self.find_due_in(task).await
+        self.hasten(task).await;
+        Ok(())
     }
 
     /// Lets a frozen task go on.
@@ -200,7 +201,7 @@ impl Engine {
                 .collect()
         };
         let grants = self.conduct(task, covered, revoke).await?;
-        self.find_due_in(task).await?;
+        self.hasten(task).await;
         Ok(grants.into_iter().map(|g| g.to_string()).collect())
     }
 

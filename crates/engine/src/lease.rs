@@ -253,8 +253,10 @@ impl Engine {
                     let report = reported(scene.registry, permit.decision(), permit.tool(), &outcome);
                     Ok((over, after, TaskEvent::Reported(report)))
                 },
-                |(over, _, report)| match over {
+                |(over, after, report)| match over {
                     None => vec![fact(created.clone()), fact(LeaseFact::Active), report.clone()],
+                    // It came after it had been looked for, so it stands again.
+                    Some(why) if !after.is_standing() => vec![fact(LeaseFact::Found { what: why.clone() })],
                     Some(why) => vec![fact(created.clone()), fact(LeaseFact::Revoking { why: why.clone() })],
                 },
             )

@@ -113,6 +113,14 @@ impl Engine {
         Ok(())
     }
 
+    /// The same for a task that has just lost something. What has ended has ended: trouble here only means that the
+    /// next scan does it.
+    pub(crate) async fn hasten(&self, task: &TaskId) {
+        if let Err(error) = self.find_due_in(task).await {
+            tracing::error!(%task, code = %error.code, %error, "cannot mark credentials that must go; trying again");
+        }
+    }
+
     /// The same for one task.
     pub(crate) async fn find_due_in(&self, task: &TaskId) -> Result<(), EngineError> {
         let Some(targets) = self.inner.targets.get() else { return Ok(()) };

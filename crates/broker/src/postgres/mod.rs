@@ -22,6 +22,7 @@ use bailiwick_core::lease::{Mandate, Revocability, Step};
 use bailiwick_core::tool::{Effect, Manifest, ResourceSpec, Role};
 use bailiwick_core::value::Value;
 use bailiwick_core::{SystemId, ToolId};
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 pub use scope::{Columns, RowRule, Scope, Verbs};
@@ -85,9 +86,14 @@ impl Postgres {
     /// `connector.config` if a connection string is not one, `scope.*` if a scope cannot be.
     pub fn new(config: Config, maker: Maker) -> Result<Postgres, BrokerError> {
         let pool = |url: &Secret| -> Result<Pool, BrokerError> {
-            let parsed = url.expose().parse().map_err(|_| {
-                BrokerError::new("connector.config", format!("{}: not a connection string", config.system))
-            })?;
+            let odd = |what: &str| BrokerError::new("connector.config", format!("{}: {what}", config.system));
+            let parsed: tokio_postgres::Config =
+                url.expose().parse().map_err(|_| odd("not a connection string"))?;
+            if parsed.get_ssl_mode() == SslMode::Require || !parsed.get_hosts().iter().all(is_here) {
+                return Err(odd(
+                    "connections are not encrypted yet, so the server must be on this machine or at the end of a tunnel",
+                ));
+            }
             Ok(Pool::new(parsed))
         };
         let (primary, looking) = (pool(&config.admin)?, pool(&config.admin)?);
@@ -239,8 +245,8 @@ impl Postgres {
         let config = self.primary.config();
         let (host, port) = self.agents_reach.clone().unwrap_or_else(|| {
             let host = match config.get_hosts().first() {
-                Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
-                Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
+                Some(Host::Tcp(host)) => host.clone(),
+                Some(Host::Unix(path)) => path.display().to_string(),
                 None => "localhost".to_owned(),
             };
             (host, config.get_ports().first().copied().unwrap_or(5432))
@@ -605,6 +611,14 @@ fn row_values<'a>(
         out.push((arg.as_str(), value));
     }
     Ok(out)
+}
+
+/// Whether a host is this machine.
+fn is_here(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => crate::is_here(name),
+    }
 }
 
 fn tool(system: &SystemId, scope: &str) -> Result<ToolId, BrokerError> {

@@ -168,8 +168,7 @@ impl Keys {
         let access = if self.write { "~" } else { "%R~" };
         let prefix = escaped(&self.prefix);
         let Some(arg) = &self.arg else { return Ok(format!("{access}{prefix}*")) };
-        let plain =
-            args.get(arg).filter(|v| matches!(v, Value::Text(_) | Value::Int(_))).and_then(Value::spelled);
+        let plain = args.get(arg).and_then(crate::plain);
         let fine = |v: &String| {
             (1..=VALUE_MAX).contains(&v.len())
                 && v.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@'))
@@ -220,6 +219,13 @@ impl Redis {
             .map(|n| Address::parse(n.expose()).ok_or_else(odd))
             .collect::<Result<_, _>>()?;
         let first = nodes.first().ok_or_else(odd)?;
+        if let Some(far) = nodes.iter().find(|n| !crate::is_here(&n.host)) {
+            let what = format!(
+                "{}: connections are not encrypted yet, so {} must be on this machine or at the end of a tunnel",
+                config.system, far.host
+            );
+            return Err(BrokerError::new("connector.config", what));
+        }
         for (name, scope) in &config.scopes {
             ToolId::of(&config.system, name).map_err(|e| BrokerError::new("scope.name", e.to_string()))?;
             scope.check()?;

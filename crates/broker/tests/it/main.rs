@@ -2,6 +2,7 @@
 //!
 //! Needs the servers' programs (Debian: `postgresql`, `redis-server`); without them the run fails and says so.
 
+mod costs;
 mod kit;
 mod mandates;
 mod postgres;

@@ -194,12 +194,33 @@ fn a_scope_that_reaches_beyond_its_keys_cannot_be_stated() {
         };
         let config = Config {
             system: "carts".parse().unwrap(),
-            nodes: vec![Secret::new("redis://h".to_owned())],
+            nodes: vec![Secret::new("redis://localhost".to_owned())],
             agents_reach: None,
             scopes: [("s".to_owned(), scope)].into(),
         };
         let refused = Redis::new(config, Maker::new(&[1; 32])).err().map(|e| e.code());
         assert_eq!(refused, Some(code), "{commands:?}");
+    }
+}
+
+// proves: D6
+#[test]
+fn a_server_beyond_this_machine_is_refused_while_nothing_is_encrypted() {
+    for (url, fine) in [
+        ("redis://u:p@127.0.0.1:1", true),
+        ("redis://localhost", true),
+        ("redis://10.0.0.1:6379", false),
+        ("redis://db.example", false),
+        ("redis://127.0.0.1.example", false),
+    ] {
+        let config = Config {
+            system: "carts".parse().unwrap(),
+            nodes: vec![Secret::new(url.to_owned())],
+            agents_reach: None,
+            scopes: BTreeMap::new(),
+        };
+        let refused = Redis::new(config, Maker::new(&[1; 32])).err().map(|e| e.code());
+        assert_eq!(refused, (!fine).then_some("connector.config"), "{url}");
     }
 }
 

@@ -65,11 +65,11 @@ pub(super) fn target(name: &str, entry: Spanned<TargetEntry>, base: Base<'_>) ->
     match entry.value {
         TargetEntry::Postgres(entry) => Ok(Target::Postgres(postgres::Config {
             system,
-            admin: fetched("host=unset", "`url`", &entry.url, base)?,
+            admin: fetched("host=localhost", "`url`", &entry.url, base)?,
             replicas: entry
                 .replicas
                 .iter()
-                .map(|r| fetched("host=unset", "a replica", r, base))
+                .map(|r| fetched("host=localhost", "a replica", r, base))
                 .collect::<Result<_, _>>()?,
             agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
             scopes: entry.scopes,
@@ -79,7 +79,7 @@ pub(super) fn target(name: &str, entry: Spanned<TargetEntry>, base: Base<'_>) ->
             nodes: entry
                 .nodes
                 .iter()
-                .map(|n| fetched("redis://unset", "a node", n, base))
+                .map(|n| fetched("redis://localhost", "a node", n, base))
                 .collect::<Result<_, _>>()?,
             agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
             scopes: entry.scopes,

@@ -37,6 +37,7 @@ pub async fn open(engine: &Engine) -> OpenedTask {
         initiator: person("dana"),
         intent: "Report on orders".to_owned(),
         inputs: Default::default(),
+        types: Default::default(),
         agent: agent("reporter"),
         chain: None,
         capabilities: None,
@@ -274,8 +275,8 @@ async fn a_task_that_ends_while_its_credential_is_created_gets_none() {
     gate.notify_one();
     let refused = asking.await.unwrap().unwrap_err();
     assert_eq!(refused.code, "lease.not_live");
-    // It came after everything had been seen gone, and the next sweep from the target's side finds it.
-    engine.sweep_all().await;
+    // It came after everything had been seen gone: it stands again at once, and goes.
+    assert_eq!((shop.there(), engine.standing().await.unwrap().leases), (1, 1));
     shop.settled().await;
     assert_eq!(shop.there(), 0);
     let leaked =
