@@ -141,6 +141,7 @@ fn world(broker: &dyn Broker, args: &BTreeMap<String, Value>) -> (Registry, Task
         initiator: "dana@example.org".parse().unwrap(),
         intent: "report on orders".to_owned(),
         inputs: args.clone(),
+        types: Default::default(),
         chain: None,
         limits: TaskLimits { until: Time(u64::MAX), asks: 1, handoffs: 0, depth: 0, refusals: None },
         grant: "g-1".parse().unwrap(),
