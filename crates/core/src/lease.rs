@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Permit, Scene};
+use crate::decision::{JudgedAt, Permit, Scene};
 use crate::event::{TaskEvent, Why};
 use crate::ids::{AgentId, DecisionId, GrantId, LeaseId, SystemId, ToolId};
 use crate::registry::{Halt, Registry};
@@ -458,6 +458,7 @@ pub fn receipt(task: &Task) -> Option<Receipt> {
 /// An intent that nobody knows of yet.
 #[derive(Debug)]
 pub struct Wanted {
+    at: JudgedAt,
     intent: Intent,
 }
 
@@ -556,7 +557,7 @@ impl Wanted {
         }
         match must_end(scene.registry, task, &lease, scene.now) {
             Some(why) => Err(refuse("lease.not_live", &why)),
-            None => Ok(Wanted { intent: lease.intent }),
+            None => Ok(Wanted { at: scene.judged_at(), intent: lease.intent }),
         }
     }
 
@@ -565,13 +566,17 @@ impl Wanted {
         TaskEvent::LeaseRequested(self.intent.clone())
     }
 
-    /// Makes it so: runs the append and, only if it succeeded, gives the mandate. The closure must return success
-    /// only when the event is durable.
+    /// Makes it so: runs the append and, only if it succeeded, gives the mandate. The closure gets
+    /// the versions it was judged on, and must return success only when both still stood there and the event is
+    /// durable.
     ///
     /// # Errors
     /// Whatever the append says; then there is no mandate.
-    pub async fn commit<E>(self, append: impl AsyncFnOnce(TaskEvent) -> Result<(), E>) -> Result<Mandate, E> {
-        append(self.event()).await?;
+    pub async fn commit<E>(
+        self,
+        append: impl AsyncFnOnce(JudgedAt, TaskEvent) -> Result<(), E>,
+    ) -> Result<Mandate, E> {
+        append(self.at, self.event()).await?;
         Ok(Mandate { intent: self.intent })
     }
 }

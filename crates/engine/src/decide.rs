@@ -16,7 +16,7 @@ use crate::names;
 impl Engine {
     /// Decides one tool call. When this returns a yes, the decision is durable.
     pub async fn decide(&self, caller: &Caller, call: Call) -> Result<Answer, EngineError> {
-        self.rule(caller, call, answer).await
+        self.rule(caller, call, |outcome, task, _| answer(outcome, task)).await
     }
 
     /// Decides one tool call and makes something of the outcome while the task is at hand.
@@ -24,7 +24,7 @@ impl Engine {
         &self,
         caller: &Caller,
         call: Call,
-        answer: impl FnOnce(Outcome, &Task) -> T,
+        answer: impl FnOnce(Outcome, &Task, &Decided) -> T,
     ) -> Result<T, EngineError> {
         let cell = self.cell(&caller.task);
         let mut held = cell.lock().await;
@@ -37,7 +37,7 @@ impl Engine {
             let scene =
                 Scene { registry: &authority.registry, task, policy: &*authority.policy, now, fresh: true };
             let ruling = decide(scene, &request);
-            let events = ruling.events();
+            let (events, decided) = (ruling.events(), ruling.decided().clone());
             let manifest = authority.registry.tool(&call.tool).and_then(|t| t.manifest.as_ref());
             let left = (ruling.decided().outcome == Ruled::Allow)
                 .then(|| Deposit::of_call(task, manifest, ruling.decided(), &call.args))
@@ -49,7 +49,7 @@ impl Engine {
             match committed {
                 Ok(outcome) => {
                     self.remember_written(left, now).await;
-                    let answer = answer(outcome, task);
+                    let answer = answer(outcome, task, &decided);
                     if let Some(task) = held.as_mut() {
                         events.iter().for_each(|e| task.apply(e, now));
                     }

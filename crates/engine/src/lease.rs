@@ -1,9 +1,8 @@
 //! Leasing: a decision, an intent, a credential; and only then the secret.
 //!
-//! Each arrow is a durable event: decided → requested → created and active, with the outcome of the call in the same
-//! append, so that the branch is labelled before anybody can read with the credential. The last append is made under
-//! the condition that nothing above the lease has ended; if something has, the credential is revoked and nobody is
-//! told its secret.
+//! Each arrow is a durable event: decided → requested → created and active → reported, so that the branch is labelled
+//! before anybody can read with the credential. That it becomes active is appended under the condition that nothing
+//! above the lease has ended; if something has, the credential is revoked and nobody is told its secret.
 
 use bailiwick_api::{Answer, Call, Caller, Denial, Outcome as Report, OutcomeStatus, Pending};
 use bailiwick_broker::{BrokerError, Created, Credential, Doing, Effective, OnBehalf, Plan, Spec};
@@ -18,7 +17,6 @@ use crate::decide::answer;
 use crate::error::{EngineError, Kind};
 use crate::log::Engine;
 use crate::names;
-use crate::report::reported;
 use crate::target::{DEBTS_MAX, Patience, Target, Targets, handle};
 
 /// What came of asking for a credential.
@@ -76,19 +74,23 @@ impl Engine {
         let target = targets.of(&system).ok_or_else(none)?;
         self.is_fit(target).await?;
         let ruled = self
-            .rule(caller, call, |outcome, task| match outcome {
-                Outcome::Allow(permit) => Ok(permit),
+            .rule(caller, call, |outcome, task, decided| match outcome {
+                Outcome::Allow(permit) => Ok((permit, decided.unexplained.clone())),
                 other => Err(Box::new(answer(other, task))),
             })
             .await?;
-        let permit = match ruled {
-            Ok(permit) => permit,
+        let (permit, unexplained) = match ruled {
+            Ok(permitted) => permitted,
             Err(other) => return not_allowed(*other),
         };
         let lease = names::lease(permit.decision())?;
         targets.take_place(&lease, &caller.agent, &system)?;
         let _creating = targets.creating(&lease);
-        let given = self.mint(caller, targets, target, &permit, &lease).await;
+        let given = match unexplained.first() {
+            // A read may look wherever it likes; what a login can see for an hour is another matter.
+            Some(arg) => Err(unexplained_value(arg)),
+            None => self.mint(caller, targets, target, &permit, &lease).await,
+        };
         if let Err(error) = &given {
             self.not_given(caller, &permit, &lease, error).await;
         }
@@ -130,7 +132,10 @@ impl Engine {
             until: mandate.intent().until,
         };
         let effective = within(patience, target.broker.describe(&known)).await;
-        let lease = self.release(caller, permit, lease, &created, effective).await?;
+        let lease = self.release(caller, lease, &created, effective).await?;
+        // The branch is labelled before anybody can read with it.
+        let done = Report { status: OutcomeStatus::Done, result: None, bytes: 0, note: None };
+        self.report(caller, permit.decision(), done).await?;
         Ok(Given { lease, effect: plan.effect, credential: created.credential })
     }
 
@@ -196,9 +201,7 @@ impl Engine {
             let wanted = Wanted::judge(scene, permit, terms.clone(), targets.quota)?;
             let event = wanted.event();
             let committed = wanted
-                .commit(async |event| {
-                    self.append(&caller.task, task, &authority.registry, &[event], now).await
-                })
+                .commit(async |at, event| self.append(&caller.task, task, at, &[event], now).await)
                 .await;
             match committed {
                 Ok(mandate) => {
@@ -226,7 +229,6 @@ impl Engine {
     async fn release(
         &self,
         caller: &Caller,
-        permit: &Permit,
         id: &LeaseId,
         created: &Created,
         effective: Result<Effective, EngineError>,
@@ -249,19 +251,17 @@ impl Engine {
                     };
                     let mut after = lease.clone();
                     after.apply(&created, scene.now);
-                    let outcome = Report { status: OutcomeStatus::Done, result: None, bytes: 0, note: None };
-                    let report = reported(scene.registry, permit.decision(), permit.tool(), &outcome);
-                    Ok((over, after, TaskEvent::Reported(report)))
+                    Ok((over, after))
                 },
-                |(over, after, report)| match over {
-                    None => vec![fact(created.clone()), fact(LeaseFact::Active), report.clone()],
+                |(over, after)| match over {
+                    None => vec![fact(created.clone()), fact(LeaseFact::Active)],
                     // It came after it had been looked for, so it stands again.
                     Some(why) if !after.is_standing() => vec![fact(LeaseFact::Found { what: why.clone() })],
                     Some(why) => vec![fact(created.clone()), fact(LeaseFact::Revoking { why: why.clone() })],
                 },
             )
             .await?;
-        let (over, mut lease, _) = judged;
+        let (over, mut lease) = judged;
         match (over, effective) {
             (None, _) => {
                 lease.state = LeaseState::Active;
@@ -396,6 +396,14 @@ impl Engine {
         });
         target.wake.notify_one();
     }
+}
+
+fn unexplained_value(arg: &str) -> EngineError {
+    let what = format!(
+        "nobody vouches for the value of `{arg}`, which would decide what the credential can reach; it must come from \
+         the task's inputs or from a trusted source"
+    );
+    EngineError::forbidden("lease.unexplained", what)
 }
 
 fn not_allowed(answer: Answer) -> Result<Leased, EngineError> {

@@ -95,7 +95,7 @@ pub(crate) async fn ready(
         plan: plan.digest,
     };
     let wanted = Wanted::judge(scene, &permit, terms, Quota::default()).unwrap();
-    let mandate = wanted.commit(async |_| Ok::<(), ()>(())).await.unwrap();
+    let mandate = wanted.commit(async |_, _| Ok::<(), ()>(())).await.unwrap();
     Ok(Ready { mandate, plan })
 }
 
@@ -115,7 +115,7 @@ async fn permit(scene: Scene<'_>, tool: &ToolId, args: &BTreeMap<String, Value>)
         claims: Label::bottom(),
         says: None,
     };
-    match decide(scene, &request).commit(async |_| Ok::<(), ()>(())).await.unwrap() {
+    match decide(scene, &request).commit(async |_, _| Ok::<(), ()>(())).await.unwrap() {
         Outcome::Allow(permit) => permit,
         other => panic!("{other:?}"),
     }
