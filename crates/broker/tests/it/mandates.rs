@@ -143,7 +143,7 @@ fn world(broker: &dyn Broker, args: &BTreeMap<String, Value>) -> (Registry, Task
         inputs: args.clone(),
         types: Default::default(),
         chain: None,
-        limits: TaskLimits { until: Time(u64::MAX), asks: 1, handoffs: 0, depth: 0, refusals: None },
+        limits: TaskLimits { until: Time(u64::MAX), asks: 1, handoffs: 0, depth: 0, refusals: None, seeking: None },
         grant: "g-1".parse().unwrap(),
         agent: "reporter".parse().unwrap(),
         capabilities: all(),

@@ -342,7 +342,7 @@ impl Stand {
         let born = Instant::now();
         // A point that is not reached in time dies by the clock.
         let limit =
-            if die.is_some() { Duration::from_millis(2500) } else { Duration::from_millis(250) + after };
+            if die.is_some() { Duration::from_millis(1500) } else { Duration::from_millis(250) + after };
         while child.try_wait().unwrap().is_none() && born.elapsed() < limit {
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -46,6 +46,7 @@ pub async fn open(engine: &Engine) -> OpenedTask {
         handoffs: 0,
         depth: 0,
         refusals: None,
+        seeking: None,
         template: None,
     };
     engine.open_task(new).await.unwrap()
