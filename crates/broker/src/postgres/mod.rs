@@ -197,7 +197,8 @@ impl Postgres {
         client.batch_execute(&format!("SET application_name = {name}")).await.map_err(trouble)?;
         let answers = client.simple_query(&statements).await.map_err(trouble)?;
         client.done();
-        let oid = answers.iter().find_map(|m| match m {
+        // The last row is the answer to the last statement.
+        let oid = answers.iter().rev().find_map(|m| match m {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
         });

@@ -186,6 +186,7 @@ impl Shop {
 async fn a_session_that_took_the_capability_role_and_an_open_cursor_end_too() {
     let shop = Shop::new().await;
     let (mut agent, _, handle) = shop.login().await;
+    assert!(handle.external.as_ref().unwrap().parse::<u32>().is_ok(), "its OID is on record: {handle:?}");
     agent.run(&format!("SET ROLE {}", shop.role)).await.unwrap();
     agent
         .run("BEGIN; DECLARE all_of_it CURSOR FOR SELECT id FROM orders; FETCH 10 FROM all_of_it")
