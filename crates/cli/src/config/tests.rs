@@ -295,6 +295,7 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
             json!({"url": "https://x/", "actions": {"a": {"request": "GET /x", "effect": "read", key: inner}}}),
         )
     };
+    let target = |kind: &str, inner: Json| json!({"version": 1, "targets": {"t": {kind: inner}}});
     let cases = [
         ("", json!({"version": 1, "~": 0})),
         ("postgres", json!({"version": 1, "store": {"postgres": odd()}})),
@@ -320,6 +321,9 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
         ("when", manifest("result", json!([{"path": "p", "trust": "exact", "when": odd()}]))),
         ("label", manifest("labels", odd())),
         ("limits", json!({"version": 1, "limits": odd()})),
+        ("postgres_target", target("postgres", odd())),
+        ("postgres_scope", target("postgres", json!({"url": "${env:X}", "scopes": {"s": odd()}}))),
+        ("redis_target", target("redis", odd())),
     ];
     let schema = schema();
     let objects = schema["$defs"].as_object().unwrap().iter().filter(|(_, d)| d.get("properties").is_some());

@@ -140,6 +140,7 @@ fn a_login_appears_for_a_task_works_within_it_and_is_gone_with_it() {
         ["shop.read_orders", r#"{"customer": 1}"#, "--", "psql", "-tAqc", "SELECT count(*) FROM orders"];
     assert_eq!(shop.lease(&task, &asked).good().trim(), "500", "the rows of its customer and no others");
     shop.soon("the login given back", |s| s.logins() == "0");
+    shop.soon("the lease seen gone", |s| s.house.json(&["standing"])["leases"] == 0);
 
     // Told to an agent, used, and killed with the task.
     let ran = shop.lease(&task, &["shop.read_orders", r#"{"customer": 1, "ttl_s": 300}"#, "--json"]);
@@ -153,6 +154,7 @@ fn a_login_appears_for_a_task_works_within_it_and_is_gone_with_it() {
     shop.house.run(&["kill", "task", &task, "--reason", "test"]).good();
     shop.soon("the login gone", |s| s.logins() == "0");
     assert!(!shop.with(&body, "SELECT id FROM orders"));
+    shop.soon("nothing standing", |s| s.house.json(&["standing"])["leases"] == 0);
 
     // The receipt.
     shop.soon("the receipt", |s| s.house.json(&["receipt", &task])["receipt"].is_object());
@@ -162,7 +164,6 @@ fn a_login_appears_for_a_task_works_within_it_and_is_gone_with_it() {
     let looks = receipt["credentials"][0]["evidence"]["looks"].as_array().unwrap();
     assert!(looks.len() == 2 && looks[1]["query"].as_str().unwrap().contains("pg_roles"), "{looks:?}");
     assert!(shop.house.run(&["receipt", &task]).good().contains("nothing stands"));
-    assert_eq!(shop.house.json(&["standing"])["leases"], 0);
 
     // The secret is nowhere: not in the store, not in the server's log.
     assert_eq!(shop.house.down(), 0);
