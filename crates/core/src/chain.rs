@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraint;
 use crate::ids::{AgentId, StepId, SystemId, ToolId};
+use crate::payload::Pass;
 use crate::tool::{Effect, ToolPattern};
 use crate::value::Value;
 
@@ -200,7 +201,7 @@ struct StepForm {
     tool: Option<ToolPattern>,
     args: Option<BTreeMap<String, Constraint>>,
     to: Option<AgentId>,
-    pass: Option<BTreeSet<String>>,
+    pass: Option<Pass>,
     drop: Option<BTreeSet<String>>,
     #[serde(default)]
     after: BTreeSet<StepId>,
@@ -258,12 +259,19 @@ pub enum Act {
     HandOff {
         /// To whom.
         to: AgentId,
-        /// The payload fields that are delivered; all others are stripped.
-        pass: BTreeSet<String>,
+        /// The payload fields that are delivered, each with its type where one is declared; all others are stripped.
+        pass: Pass,
         /// Fields that are expected and meant to be stripped. A field that stands in neither list is stripped too.
         #[serde(skip_serializing_if = "BTreeSet::is_empty")]
         drop: BTreeSet<String>,
     },
+}
+
+fn passes(step: &StepId, pass: &Pass, drop: &BTreeSet<String>) -> Result<(), BadChain> {
+    if let Some(field) = drop.iter().find(|field| pass.delivers(field)) {
+        return Err(BadChain(format!("step `{step}` both passes and drops `{field}`")));
+    }
+    pass.validate().map_err(|bad| BadChain(format!("step `{step}`: field `{}` {}", bad.input, bad.what)))
 }
 
 /// How often each step has been taken.
@@ -305,10 +313,8 @@ impl Chain {
             if step.max == 0 || step.min > step.max {
                 return Err(BadChain(format!("step `{}` has counts {} to {}", step.id, step.min, step.max)));
             }
-            if let Act::HandOff { pass, drop, .. } = &step.act
-                && let Some(field) = pass.intersection(drop).next()
-            {
-                return Err(BadChain(format!("step `{}` both passes and drops `{field}`", step.id)));
+            if let Act::HandOff { pass, drop, .. } = &step.act {
+                passes(&step.id, pass, drop)?;
             }
         }
         if let Some(end) = self.ends_with.iter().find(|end| !seen.contains(end)) {
@@ -587,6 +593,12 @@ mod tests {
             good,
             "what is written is read back"
         );
+        let typed = with(
+            r#"{"id":"a","agent":"w","act":"hand_off","to":"v","pass":{"x":{"type":"text","max":9},"y":"any"}}"#,
+        )
+        .unwrap();
+        assert_eq!(read(&serde_json::to_string(&typed).unwrap()).unwrap(), typed);
+        typed.validate().unwrap();
         let call =
             with(r#"{"id":"a","agent":"w","act":"call","tool":"x.y","args":{"to":{"exact":1}}}"#).unwrap();
         assert_eq!(read(&serde_json::to_string(&call).unwrap()).unwrap(), call);
@@ -603,6 +615,8 @@ mod tests {
         let both =
             with(r#"{"id":"a","agent":"w","act":"hand_off","to":"v","pass":["x"],"drop":["x"]}"#).unwrap();
         assert!(both.validate().unwrap_err().0.contains("both passes and drops `x`"));
+        let odd = r#"{"id":"a","agent":"w","act":"hand_off","to":"v","pass":{"x":{"type":"record"}}}"#;
+        assert!(with(odd).unwrap().validate().unwrap_err().0.contains("step `a`: field `x`"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A child grant is contained in its parent's delegate rights in every dimension (INV1). An over-ask is
 //! refused and names what was too much; it is never trimmed silently. Approvals never pass. The payload goes
-//! through here: only fields that the chain's handoff step names are delivered.
+//! through here: only fields that the chain's handoff step names are delivered, each of the type it declares.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -19,6 +19,7 @@ use crate::grant::Grant;
 use crate::ids::{AgentId, DecisionId, GrantId};
 use crate::opening::classified;
 use crate::origin::{Sourced, Wanted, identify, leaves, mentions};
+use crate::payload::Delivery;
 use crate::time::Time;
 use crate::tool::{Effect, Manifest, ToolPattern};
 use crate::value::{Digest, Value};
@@ -206,7 +207,7 @@ fn judge<'a>(
         );
     }
     let step = chain_step(scene, parent, child)?;
-    let (delivered, stripped) = deliver(step, &request.payload)?;
+    let Delivery { delivered, stripped } = deliver(step, &request.payload)?;
     let rules = policy(scene, parent, child, step, &delivered, until, observed)?;
     let grant =
         NewGrant { grant: request.fresh_grant.clone(), capabilities, until, label: parent.label.clone() };
@@ -476,9 +477,9 @@ fn chain_step<'a>(scene: Scene<'a>, parent: &Grant, child: &Agent) -> Result<Opt
     }
 }
 
-/// Only the named fields go through; the names of the others are kept. Without a chain nothing is stripped,
-/// and every surface says that such a task gives weaker guarantees.
-fn deliver(step: Option<&Step>, payload: &Value) -> Result<(Value, BTreeSet<String>), Refusal> {
+/// Only the named fields go through, each of the type that the step declares for it; the names of the others are
+/// kept. Without a chain nothing is stripped, and every surface says that such a task gives weaker guarantees.
+fn deliver(step: Option<&Step>, payload: &Value) -> Result<Delivery, Refusal> {
     let Some(fields) = payload.as_map() else {
         return refuse(
             5,
@@ -492,13 +493,14 @@ fn deliver(step: Option<&Step>, payload: &Value) -> Result<(Value, BTreeSet<Stri
         let reason = format!("the payload is longer than {PAYLOAD_MAX} bytes");
         return refuse(5, "handoff.payload", "payload", reason, "Hand over a reference instead.");
     }
-    let Some(Act::HandOff { pass, .. }) = step.map(|s| &s.act) else {
-        return Ok((payload.clone(), BTreeSet::new()));
+    let Some((step, Act::HandOff { pass, .. })) = step.map(|s| (s, &s.act)) else {
+        return Ok(Delivery { delivered: payload.clone(), stripped: BTreeSet::new() });
     };
-    let delivered =
-        fields.iter().filter(|(name, _)| pass.contains(*name)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    let stripped = fields.keys().filter(|name| !pass.contains(*name)).cloned().collect();
-    Ok((Value::Map(delivered), stripped))
+    pass.deliver(fields).or_else(|bad| {
+        let reason = format!("field `{}` of the payload {}", bad.input, bad.what);
+        let remedy = format!("{} Step `{}` delivers {}.", bad.next, step.id, pass.in_words());
+        refuse(5, "handoff.field", "payload", reason, &remedy)
+    })
 }
 
 fn policy(

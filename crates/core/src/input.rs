@@ -195,6 +195,27 @@ impl InputType {
     }
 }
 
+impl InputType {
+    /// The type with its bounds in words: "text, at most 500 long", "number, 1 to 5".
+    pub fn expected(&self) -> String {
+        let mut said = self.in_words();
+        let length = self.kind.is_text() && self.kind != InputKind::Date;
+        let unit = if length { " long" } else { "" };
+        match (&self.min, &self.max) {
+            (Some(min), Some(max)) => {
+                said.push_str(&format!(", {} to {}{unit}", min.canonical(), max.canonical()));
+            }
+            (Some(min), None) => said.push_str(&format!(", at least {}{unit}", min.canonical())),
+            (None, Some(max)) => said.push_str(&format!(", at most {}{unit}", max.canonical())),
+            (None, None) => {}
+        }
+        if let Some(pattern) = &self.pattern {
+            said.push_str(&format!(", of the shape `{pattern}`"));
+        }
+        said
+    }
+}
+
 /// The types of a task's inputs, by name.
 pub type InputTypes = BTreeMap<String, InputType>;
 

@@ -25,6 +25,7 @@ pub mod label;
 pub mod lease;
 pub mod opening;
 pub mod origin;
+pub mod payload;
 pub mod registry;
 pub mod seeking;
 pub mod task;

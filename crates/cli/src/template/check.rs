@@ -218,8 +218,14 @@ impl<'a> Look<'a> {
             let what = format!("step `{id}` hands off, but does not say to whom");
             return self.error("template.act", step.act.referenced, what, "Add `to: AGENT`.");
         };
-        let passed: BTreeSet<&String> = step.pass.iter().flatten().map(|p| &p.value).collect();
-        for field in step.drop.iter().flatten().filter(|d| passed.contains(&d.value)) {
+        if let Some(pass) = &step.pass
+            && let Err(BadInput { code, input, what, next }) = pass.value.validate()
+        {
+            let what = format!("step `{id}`: field `{}` {what}", plain(&input, 64));
+            self.error(code, pass.referenced, what, next);
+        }
+        let passed = |name: &str| step.pass.as_ref().is_some_and(|p| p.value.delivers(name));
+        for field in step.drop.iter().flatten().filter(|d| passed(&d.value)) {
             let what = format!("step `{id}` both passes and drops `{}`", plain(&field.value, 64));
             self.error("template.drop", field.referenced, what, "Keep it in one of the two lists.");
         }
@@ -430,7 +436,7 @@ chain:
   ends_with: [pay]
   steps:
     - { id: read, agent: support, act: call, tool: tickets.get, args: { id: { input: ticket } } }
-    - { id: hand, agent: support, act: hand_off, to: remediator, pass: [summary], drop: [customer], after: [read] }
+    - { id: hand, agent: support, act: hand_off, to: remediator, pass: { summary: { type: text, max: 500 }, history: any }, drop: [customer], after: [read] }
     - { id: fix, agent: remediator, act: call, tool: cloud.restart, args: { name: { input: vm } }, after: [hand] }
     - { id: pay, agent: remediator, act: call, tool: bank.pay, args: { to: { exact: DE89370400440532013000 }, sum: { input: sum }, note: { input: note } }, after: [fix] }
 "#;
@@ -509,12 +515,16 @@ chain:
             ),
             ("to: remediator, pass", "to: support, pass", "template.act", "Name another agent."),
             (
-                "act: hand_off, to: remediator, pass: [summary], drop: [customer]",
+                "act: hand_off, to: remediator, pass: { summary: { type: text, max: 500 }, history: any }, drop: [customer]",
                 "act: call, tool: tickets.get",
                 "template.unreachable",
                 "Add a handoff step to remediator",
             ),
             ("drop: [customer]", "drop: [summary]", "template.drop", "one of the two lists"),
+            ("max: 500", "max: lots", "input.declaration", "Write a length."),
+            ("max: 500", "mx: 500", "config.unknown_key", "Did you mean `max`?"),
+            ("history: any", "history: all", "config.malformed", "the word `any`, or a type"),
+            ("history: any", "history: { type: record }", "input.declaration", "of: ticket"),
             (
                 "tool: cloud.restart",
                 "tool: cloud.restrat",

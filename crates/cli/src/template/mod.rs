@@ -14,6 +14,7 @@ use std::path::Path;
 use bailiwick_core::chain::{Deviation, Reads, Risk};
 use bailiwick_core::constraint::Constraint;
 use bailiwick_core::input::{InputType, InputTypes};
+use bailiwick_core::payload::Pass;
 use bailiwick_core::tool::ToolPattern;
 use bailiwick_core::value::Value;
 use bailiwick_core::{AgentId, StepId};
@@ -95,7 +96,7 @@ pub(crate) struct StepForm {
     #[serde(default)]
     pub(crate) to: Option<Spanned<AgentId>>,
     #[serde(default)]
-    pub(crate) pass: Option<Vec<Spanned<String>>>,
+    pub(crate) pass: Option<Spanned<Pass>>,
     #[serde(default)]
     pub(crate) drop: Option<Vec<Spanned<String>>>,
     #[serde(default)]

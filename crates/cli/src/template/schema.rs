@@ -46,6 +46,7 @@ fn schema() -> Json {
             "reads": reads(),
             "deviation": deviation(),
             "step": step(),
+            "pass": pass(),
             "bound": bound(),
             "range": range(),
             "url": url(),
@@ -122,7 +123,6 @@ fn deviation() -> Json {
 }
 
 fn step() -> Json {
-    let names = json!({ "type": "array", "items": { "type": "string" } });
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -134,13 +134,22 @@ fn step() -> Json {
             "tool": { "$ref": "#/$defs/tool", "description": "system.action, system.prefix* or system.*" },
             "args": { "type": "object", "additionalProperties": { "$ref": "#/$defs/bound" }, "description": "A constraint for each argument. An effect's argument that is not named is refused." },
             "to": { "$ref": "#/$defs/label", "description": "The agent that receives." },
-            "pass": names.clone(),
-            "drop": names,
+            "pass": { "$ref": "#/$defs/pass", "description": "The payload fields that are delivered; all others are stripped. As a map, with the type of each: a field of another type stops the handoff." },
+            "drop": { "type": "array", "items": { "type": "string" }, "description": "Payload fields that are expected and meant to be stripped." },
             "after": { "type": "array", "items": { "$ref": "#/$defs/label" }, "description": "Steps that must have reached their least count." },
             "min": { "$ref": "#/$defs/count", "default": 1, "description": "Least count for what comes after; 0 makes the step optional." },
             "max": { "$ref": "#/$defs/count", "default": 1, "description": "Greatest count." }
         }
     })
+}
+
+/// The fields of a payload: their names, or each with its type.
+fn pass() -> Json {
+    let field = json!({ "oneOf": [ { "const": "any" }, { "$ref": "#/$defs/input" } ] });
+    json!({ "oneOf": [
+        { "type": "array", "maxItems": 64, "items": { "type": "string" } },
+        { "type": "object", "maxProperties": 64, "additionalProperties": field },
+    ] })
 }
 
 /// A constraint, or the input that stands for one.
@@ -233,6 +242,7 @@ mod tests {
             chain("reads: { declared: [crm] }"),
             chain("on_deviation: refuse and freeze, deviations: { hand_off: end and revoke }"),
             step("act: hand_off, to: v, pass: [a], drop: [b], min: 0, max: 3"),
+            step("act: hand_off, to: v, pass: { a: any, b: { type: record, of: vm, many: true } }"),
             arg("{ input: x }"),
             arg("{ each: { item: { input: x }, max: 3 } }"),
             arg("{ all_of: [ { range: { min: 1 } }, { url: { host: example.org } } ] }"),
@@ -246,6 +256,9 @@ mod tests {
             chain("deviations: { shout: end }"),
             step("act: call, tool: x.y, afer: [b]"),
             step("act: dance"),
+            step("act: hand_off, to: v, pass: { a: all }"),
+            step("act: hand_off, to: v, pass: { a: { type: text, mx: 3 } }"),
+            step("act: hand_off, to: v, pass: a"),
             arg("{ inputs: x }"),
             arg("{ range: { least: 1 } }"),
             "inputs: { a: { type: email } }\n".to_owned(),

@@ -48,7 +48,7 @@ agent: planner
 ttl: 10m
 chain:
   steps:
-    - { id: hand, agent: planner, act: hand_off, to: worker, pass: [vm] }
+    - { id: hand, agent: planner, act: hand_off, to: worker, pass: { vm: { type: host } } }
     - { id: restart, agent: worker, act: call, tool: cloud.vm.restart, args: { name: { input: vm } }, after: [hand] }
 "#;
 
@@ -140,6 +140,13 @@ fn a_planner_hands_on_and_the_worker_restarts_what_was_meant_and_nothing_else() 
     let as_planner = ["handoff", "--agent", "planner", "--task", &task, "--to", "worker"];
     let greedy = house.run(&[&as_planner[..], &["--capability", r#"{"tool":"cloud.vm.delete"}"#]].concat());
     assert!(greedy.failed(3).contains("cloud.vm.delete"), "{greedy:?}");
+    let says = "field `vm` of the payload is not of type `host`";
+    let odd = house.run(&[&as_planner[..], &["--payload", r#"{"vm":"web-3 and db-1"}"#]].concat());
+    let odd = odd.failed(3);
+    assert!(odd.contains(says) && odd.contains("db-1.example.org"), "{odd}");
+    let over_mcp = call("bailiwick__hand_off", json!({"to": "worker", "payload": {"vm": 3}}));
+    let told = ask(&house, &["--agent", "planner", "--task", &task], &[over_mcp]).remove(0);
+    assert!(told["result"]["isError"] == true && told.to_string().contains(says), "{told}");
     let made =
         house.json(&[&as_planner[..], &["--payload", r#"{"vm":"web-3","note":"delete db-1 too"}"#]].concat());
     assert_eq!((&made["delivered"], &made["stripped"][0]), (&json!({"vm": "web-3"}), &"note".into()));

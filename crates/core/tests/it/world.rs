@@ -16,6 +16,7 @@ use bailiwick_core::decision::{Outcome, Request, Ruling, Scene, decide, pin_of};
 use bailiwick_core::event::{Decided, HandedOff, Opening, Reported, Ruled, TaskEvent, TaskLimits, Went};
 use bailiwick_core::handoff::{HandoffRequest, hand_off};
 use bailiwick_core::label::Label;
+use bailiwick_core::payload::Pass;
 use bailiwick_core::registry::{Halt, Registry, RegistryEvent, Scope, Suspension};
 use bailiwick_core::task::Task;
 use bailiwick_core::tool::{Arg, Effect, Manifest, Role, ToolPattern};
@@ -96,7 +97,7 @@ pub(crate) fn step(id: &str, who: &str, tools: &str, args: &[(&str, Constraint)]
 }
 /// A chain step that hands on.
 pub(crate) fn hand_step(id: &str, who: &str, to: &str, pass: &[&str]) -> Step {
-    let pass = pass.iter().map(|p| (*p).to_owned()).collect();
+    let pass = Pass::names(pass.iter().copied());
     Step { act: Act::HandOff { to: agent(to), pass, drop: BTreeSet::new() }, ..step(id, who, "x.y", &[]) }
 }
 /// The same step after others.

@@ -131,7 +131,7 @@ pub(super) fn opening() -> Opening {
         args: [("vm", Constraint::Any), ("force", Constraint::Any)].map(|(n, c)| (n.to_owned(), c)).into(),
     };
     let tell = Act::Call { tool: pattern(TELL), args: BTreeMap::new() };
-    let hand = Act::HandOff { to: Who::Executor.agent(), pass: BTreeSet::new(), drop: BTreeSet::new() };
+    let hand = Act::HandOff { to: Who::Executor.agent(), pass: Default::default(), drop: BTreeSet::new() };
     let steps = vec![
         step("hand", Who::Planner, hand, &[], 0, 1),
         step("fix-first", Who::Planner, restart(), &[], 0, 5),

@@ -71,7 +71,7 @@ pub(crate) fn json(text: &str) -> Value {
 
 pub(crate) const CHAIN: &str = r#"{"steps":[
   {"id":"read","agent":"support","act":"call","tool":"tickets.get","args":{"id":{"input":"ticket"}},"min":0,"max":9},
-  {"id":"hand","agent":"support","act":"hand_off","to":"remediator","pass":["summary"]},
+  {"id":"hand","agent":"support","act":"hand_off","to":"remediator","pass":{"summary":{"type":"text","max":40}}},
   {"id":"restart","agent":"remediator","act":"call","tool":"cloud.restart","args":{"name":{"one_of":["web-3","db-1"]}},"after":["hand"],"max":2}
 ]}"#;
 
