@@ -98,7 +98,7 @@ impl Pass {
                         code: "input.missing",
                         input: name.clone(),
                         what: "is missing".to_string(),
-                        next: format!("Give {}.", of.expected()),
+                        next: format!("Expected is {}.", of.expected()),
                     });
                 }
                 (Some(of), Some(value)) => {
@@ -251,7 +251,7 @@ mod tests {
             (r#"{"summary":"x","ids":["a b"]}"#, "input.type", "id of a ticket"),
             (r#"{"summary":"x","ids":[1],"to":"ann"}"#, "input.type", "to: is not of type `mail`"),
             (r#"{"summary":null,"ids":[1]}"#, "input.type", "summary"),
-            (r#"{"ids":[1]}"#, "input.missing", "summary: is missing Give text, at most 10"),
+            (r#"{"ids":[1]}"#, "input.missing", "summary: is missing Expected is text, at most 10 long."),
         ] {
             let refused = deliver(&typed, bad).unwrap_err();
             assert!(refused.0 == code && refused.1.contains(says), "{bad}: {refused:?}");

@@ -522,7 +522,7 @@ chain:
             ),
             ("drop: [customer]", "drop: [summary]", "template.drop", "one of the two lists"),
             ("max: 500", "max: lots", "input.declaration", "Write a length."),
-            ("max: 500", "mx: 500", "config.unknown_key", "Did you mean `max`?"),
+            ("max: 500", "maxx: 500", "config.unknown_key", "Did you mean `max`?"),
             ("history: any", "history: all", "config.malformed", "the word `any`, or a type"),
             ("history: any", "history: { type: record }", "input.declaration", "of: ticket"),
             (

@@ -48,7 +48,7 @@ agent: planner
 ttl: 10m
 chain:
   steps:
-    - { id: hand, agent: planner, act: hand_off, to: worker, pass: { vm: { type: host } } }
+    - { id: hand, agent: planner, act: hand_off, to: worker, pass: { vm: { type: host, optional: true } } }
     - { id: restart, agent: worker, act: call, tool: cloud.vm.restart, args: { name: { input: vm } }, after: [hand] }
 "#;
 
