@@ -37,6 +37,8 @@ pub enum Who {
     Agent,
     /// An agent with an assertion by its registered key and a proof of possession.
     Client,
+    /// A host of a target, with the token that the target's configuration names.
+    Host,
 }
 
 /// One route.
@@ -93,7 +95,7 @@ const fn with(route: Route, query: &'static [&'static str]) -> Route {
 }
 
 use Verb::{Delete, Post, Put};
-use Who::{Agent, Anyone, Client, Opener, Operator, Person};
+use Who::{Agent, Anyone, Client, Host, Opener, Operator, Person};
 
 /// All of them.
 pub const ROUTES: &[Route] = &[
@@ -355,6 +357,16 @@ pub const ROUTES: &[Route] = &[
         ("Reason", "LeaseView"),
         "Notes that a person knows of a standing debt; it stands all the same",
     ),
+    with(
+        get(
+            "principals",
+            "/v1/targets/{id}/principals",
+            Host,
+            "PrincipalsView",
+            "Whom a host of a target lets in for the login at hand: asked at every login, and only for now",
+        ),
+        &["user", "key_id", "serial"],
+    ),
     body(
         Post,
         "token",
@@ -422,6 +434,7 @@ fn document() -> Json {
             "schemas": schemas(),
             "securitySchemes": {
                 "person": { "type": "http", "scheme": "bearer", "description": "A person's key: `Authorization: Bearer bwk_…`" },
+                "host": { "type": "http", "scheme": "bearer", "description": "The token of a target's hosts: `Authorization: Bearer …`" },
                 "agent": { "type": "http", "scheme": "dpop", "description": "A task token and a proof of possession (RFC 9449): `Authorization: DPoP …` and `DPoP: …`; never a bearer token" },
             },
         },
@@ -449,6 +462,7 @@ fn operation(route: &Route) -> Json {
         "security": match route.who {
             Who::Anyone | Who::Client => json!([]),
             Who::Agent => json!([{ "agent": [] }]),
+            Who::Host => json!([{ "host": [] }]),
             Who::Person | Who::Opener | Who::Operator => json!([{ "person": [] }]),
         },
     });
@@ -483,7 +497,11 @@ fn parameters(route: &Route) -> Json {
         all.push(json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }));
     }
     for name in route.query {
-        all.push(json!({ "name": name, "in": "query", "schema": { "type": "integer", "minimum": 0 } }));
+        let schema = match *name {
+            "user" | "key_id" | "serial" => json!({ "type": "string" }),
+            _ => json!({ "type": "integer", "minimum": 0 }),
+        };
+        all.push(json!({ "name": name, "in": "query", "schema": schema }));
     }
     let of_a_person = matches!(route.who, Who::Person | Who::Opener | Who::Operator);
     if route.verb == Verb::Post && of_a_person {
@@ -562,6 +580,7 @@ fn schemas() -> Map<String, Json> {
         OutcomeKind,
         PersonSet,
         PersonView,
+        PrincipalsView,
         PolicyActive,
         PolicyCheck,
         PolicySetView,

@@ -6,7 +6,7 @@
 //! [`Mandate`], which nobody can make without an intent in the log. Everything it does can be done again: after a
 //! crash nobody knows how far it came.
 //!
-//! What every connector promises, and one suite tests on all of them (`tests/it/conformance.rs`):
+//! What every connector promises, and one suite tests on all of them (`tests/it/kit.rs`):
 //!
 //! * exactly the scope that was asked for, read back from the target after creating;
 //! * a name that derives from the lease and is never used again, and a mark that only we can make;
@@ -20,6 +20,7 @@ pub mod mark;
 pub mod postgres;
 pub mod redis;
 mod secret;
+pub mod ssh;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -90,6 +91,27 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// If the target cannot be listed.
     fn sweep(&self) -> Doing<'_, Vec<Found>>;
+
+    /// Which lease a login claims to be of, where a target's hosts ask us at each login. `None`: no lease of ours.
+    fn claimed(&self, _login: &Login) -> Option<LeaseId> {
+        None
+    }
+
+    /// What a host is answered that asks about the login of a lease that is in force; `None`: it is not let in.
+    fn admit(&self, _login: &Login, _handle: &Handle, _by: &OnBehalf) -> Option<String> {
+        None
+    }
+}
+
+/// A login that a target's host asks about. Everything in it is what the host was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// As whom.
+    pub user: String,
+    /// The id of what was shown.
+    pub key_id: String,
+    /// Its serial number.
+    pub serial: String,
 }
 
 /// Static facts of a connector, for policy and for people.

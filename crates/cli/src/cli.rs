@@ -73,6 +73,9 @@ pub(crate) enum Command {
     Run(cmd::run::Run),
     /// Ask for a credential as an agent, and run a command with it
     Lease(cmd::lease::Lease),
+    /// SSH: what a host runs to ask whom to let in, and what `ssh` runs to reach a host
+    #[command(subcommand)]
+    Ssh(cmd::ssh::Ssh),
     /// What became of a task's credentials: created, used, seen gone
     Receipt(cmd::lease::Receipt),
     /// Note that you know of a credential that should be gone; it stands all the same

@@ -37,11 +37,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(cmd::run(&ctx, cli.command)) {
+    let code = match runtime.block_on(cmd::run(&ctx, cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             ctx.out.complain(&failure);
             failure.exit_code()
         }
-    }
+    };
+    // What still waits for standard input is not waited for.
+    runtime.shutdown_background();
+    code
 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use bailiwick_audit::NoteSigner;
 use bailiwick_broker::mark::Maker;
+use bailiwick_broker::ssh::relay::{InForce, Relay};
+use bailiwick_broker::{Broker, BrokerError, Doing};
 use bailiwick_core::agent::{OPERATORS, Person};
 use bailiwick_core::ids::{GroupId, PrincipalId};
 use bailiwick_core::tool::{Manifest, Standing};
-use bailiwick_core::{TenantId, ToolId};
+use bailiwick_core::{LeaseId, TenantId, ToolId};
 use bailiwick_engine::{Clock, Engine, Ledger, ShiftedClock, SystemClock};
 use bailiwick_gateway::{Egress, Gateway, GatewayConfig, TokenDoor};
 use bailiwick_server::ServerState;
@@ -22,7 +24,7 @@ use bailiwick_store::{Location, Store};
 use bailiwick_token::{Jwks, Mint, Verifier};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{self, Config};
 use crate::door::SharedDoor;
@@ -47,6 +49,7 @@ pub(crate) struct Node {
     stop: watch::Sender<bool>,
     server: JoinHandle<std::io::Result<()>>,
     worker: JoinHandle<()>,
+    relaying: JoinSet<()>,
     classifier: JoinHandle<()>,
 }
 
@@ -87,7 +90,7 @@ impl Node {
         let engine = engine(&config, &keys, &url, clock).await?;
         let operator = found_operator(&config, &keys, &engine).await?;
         apply(&config, &engine, &operator.id).await?;
-        connect_targets(&config, &keys, &engine).await?;
+        let relays = connect_targets(&config, &keys, &engine).await?;
         let (issuer, audience) = engine.token_names();
         let verifier =
             Verifier::new(issuer, audience, &Jwks::new([engine.token_key().clone()])).for_tenant(TENANT);
@@ -104,7 +107,7 @@ impl Node {
             Egress::new(Arc::new(engine.clone()), door.clone(), config.apis.clone(), GatewayConfig::at(&url))
                 .map_err(|e| Failure::usage(e.to_string(), "Correct `systems` in the configuration."))?;
         egress.observe().await.map_err(|e| Failure::failed(&e.code, e.reason.clone(), ""))?;
-        let mut api = server_state(&engine, &url, door);
+        let mut api = server_state(&config, &engine, &url, door);
         if let Some(clock) = test_clock {
             api = api.with_test_clock(Arc::new(move |ms| clock.advance_ms(ms)));
         }
@@ -119,6 +122,11 @@ impl Node {
             let engine = engine.clone();
             async move { engine.work().await }
         });
+        let leases: Arc<dyn InForce> = Arc::new(InForceHere(engine.clone()));
+        let mut relaying = JoinSet::new();
+        for (relay, listener) in relays {
+            relaying.spawn(relay.serve(listener, leases.clone()));
+        }
         let apis: BTreeSet<String> = config.apis.iter().map(|a| a.system.to_string()).collect();
         let systems =
             config.systems.iter().map(|s| s.system.to_string()).chain(apis.iter().cloned()).collect();
@@ -127,7 +135,7 @@ impl Node {
         let offered: Vec<Manifest> = config.tools.iter().filter(offered).cloned().collect();
         let classifier = tokio::spawn(classify(engine.clone(), operator.id.clone(), offered, apis));
         let manifests = config.tools;
-        Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, classifier })
+        Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, relaying, classifier })
     }
 
     /// Waits until every tool that the configuration describes has been offered and classified, or the time is up.
@@ -152,9 +160,10 @@ impl Node {
         ours.map(|m| m.tool.clone()).filter(|tool| !classified(tool)).collect()
     }
 
-    /// Stops: no new requests, those under way may finish, the log is closed.
-    pub(crate) async fn stop(self) {
+    /// Stops: sessions through relays are cut, no new requests, those under way may finish, the log is closed.
+    pub(crate) async fn stop(mut self) {
         self.classifier.abort();
+        self.relaying.shutdown().await;
         self.stop.send_replace(true);
         if let Ok(Err(error)) = self.server.await {
             tracing::warn!(%error, "the listener failed");
@@ -196,9 +205,25 @@ async fn engine(config: &Config, keys: &Keys, url: &str, clock: Arc<dyn Clock>) 
 }
 
 /// The API answers to the names the gateway answers to: loopback has three.
-fn server_state(engine: &Engine, url: &str, door: SharedDoor) -> ServerState {
+fn server_state(config: &Config, engine: &Engine, url: &str, door: SharedDoor) -> ServerState {
     let state = ServerState::new(engine.clone(), url, Arc::new(door));
-    GatewayConfig::at(url).hosts.iter().fold(state, |state, host| state.allow_host(host))
+    let state = GatewayConfig::at(url).hosts.iter().fold(state, |state, host| state.allow_host(host));
+    config.targets.iter().fold(state, |state, target| match target.host_token() {
+        Some(token) => state.allow_target_host(target.system().clone(), token.expose()),
+        None => state,
+    })
+}
+
+/// What the relays ask: this node's own log.
+struct InForceHere(Engine);
+
+impl InForce for InForceHere {
+    fn is_in_force<'a>(&'a self, lease: &'a LeaseId) -> Doing<'a, bool> {
+        Box::pin(async move {
+            let found = self.0.in_force(lease).await;
+            found.map(|l| l.is_some()).map_err(|e| BrokerError::new("connector.log", e.to_string()))
+        })
+    }
 }
 
 /// The first operator: of the configuration, else of the registry, else a new one. Their key is made beside the
@@ -233,18 +258,27 @@ async fn found_operator(config: &Config, keys: &Keys, engine: &Engine) -> Result
     Ok(Operator { id, is_new })
 }
 
-/// Connects the targets. A target that does not answer hinders nobody from starting.
-async fn connect_targets(config: &Config, keys: &Keys, engine: &Engine) -> Result<(), Failure> {
+/// Connects the targets, and gives the relays that are to be served. A target that does not answer hinders nobody from
+/// starting; a relay that cannot listen does.
+async fn connect_targets(
+    config: &Config,
+    keys: &Keys,
+    engine: &Engine,
+) -> Result<Vec<(Arc<Relay>, TcpListener)>, Failure> {
     let maker = Maker::new(&keys.maker_seed()?);
-    let connector = |target: &config::Target| {
-        target.connector(maker.clone()).map_err(|e| {
+    let (mut brokers, mut relays) = (Vec::<Arc<dyn Broker>>::new(), Vec::new());
+    for target in &config.targets {
+        let connector = target.connector(maker.clone()).map_err(|e| {
             Failure::new(Exit::Usage, e.code(), e.to_string(), "Correct `targets` in the configuration.")
-        })
-    };
-    let brokers = config.targets.iter().map(connector).collect::<Result<_, _>>()?;
+        })?;
+        brokers.push(connector.broker);
+        if let Some((relay, at)) = connector.relay {
+            relays.push((relay, listen(at).await?));
+        }
+    }
     let patience = bailiwick_engine::Patience::default();
     engine.connect(bailiwick_engine::Connectors { brokers, quota: config.leases, patience }).await?;
-    Ok(())
+    Ok(relays)
 }
 
 /// Makes events of what the configuration states and the registry does not know yet.

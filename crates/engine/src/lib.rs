@@ -8,10 +8,12 @@
 //!   a task
 //! * [`Engine::vote`], [`Engine::suspend`], [`Engine::end_task`]: what people do
 //! * [`Engine::lease`], [`Engine::give_back`]: credentials in target systems, and their end
+//! * [`Engine::in_force`], [`Engine::admit`]: whether a credential is good at this moment, for relays and hosts
 //! * [`Engine::issue_token`]: one token per hop
 //! * [`Engine::why`], [`Engine::trace`], [`Engine::inventory`]: what people ask
 
 mod admin;
+mod admit;
 mod amend;
 mod approve;
 mod clock;
@@ -36,6 +38,7 @@ mod token;
 mod worker;
 
 pub use admin::ToolState;
+pub use bailiwick_broker::Login;
 pub use amend::AmendCall;
 pub use approve::{VoteAsk, Waiting};
 pub use clock::{Clock, ShiftedClock, SystemClock, TestClock};

@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::routing::{MethodFilter, on};
 use bailiwick_api::Caller;
 use bailiwick_api::routes::{ROUTES, Route, Verb, Who};
+use bailiwick_core::SystemId;
 use bailiwick_core::agent::Person;
 use futures_util::future::BoxFuture;
 
@@ -22,6 +23,11 @@ macro_rules! anyone {
 macro_rules! person {
     ($f:path) => {
         Handler::Person(|state, person, ask| Box::pin($f(state, person, ask)))
+    };
+}
+macro_rules! host {
+    ($f:path) => {
+        Handler::Host(|state, system, ask| Box::pin($f(state, system, ask)))
     };
 }
 macro_rules! agent {
@@ -42,6 +48,8 @@ pub(crate) enum Handler {
     Person(fn(ServerState, Person, Ask) -> Replying),
     /// Serves a proven agent.
     Agent(fn(ServerState, Caller, Ask) -> Replying),
+    /// Serves a host of a target.
+    Host(fn(ServerState, SystemId, Ask) -> Replying),
 }
 
 impl Handler {
@@ -51,6 +59,7 @@ impl Handler {
             Handler::Anyone(_) => matches!(who, Who::Anyone | Who::Client),
             Handler::Person(_) => matches!(who, Who::Person | Who::Opener | Who::Operator),
             Handler::Agent(_) => who == Who::Agent,
+            Handler::Host(_) => who == Who::Host,
         }
     }
 }
@@ -156,6 +165,7 @@ fn handler(name: &str) -> Option<Handler> {
         "give_back" => agent!(leases::give_back),
         "acknowledge" => person!(leases::acknowledge),
         "receipt" => person!(leases::of_task),
+        "principals" => host!(leases::principals),
         "token" => anyone!(oauth::token),
         "introspect" => person!(oauth::introspect),
         "metadata" => anyone!(oauth::metadata),

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bailiwick_api::Caller;
 use bailiwick_api::routes::{Route, Verb, Who};
+use bailiwick_core::SystemId;
 use bailiwick_core::agent::Person;
 
 use crate::bind::Handler;
@@ -110,6 +111,7 @@ async fn guarded(
         }
         (Asker::Person(person), Handler::Person(handle)) => handle(state.clone(), *person, ask).await,
         (Asker::Agent(caller), Handler::Agent(handle)) => handle(state.clone(), *caller, ask).await,
+        (Asker::Host(system), Handler::Host(handle)) => handle(state.clone(), system, ask).await,
         (Asker::Anyone, Handler::Anyone(handle)) => handle(state.clone(), ask).await,
         _ => {
             Err(Refusal::new(500, "route.unguarded", "this route is bound to a handler of another kind", ""))
@@ -125,6 +127,7 @@ enum Asker {
     Anyone,
     Person(Box<Person>),
     Agent(Box<Caller>),
+    Host(SystemId),
 }
 
 impl Asker {
@@ -135,6 +138,7 @@ impl Asker {
                 let person = sign_in::person(&state.engine, &parts.headers, route.who)?;
                 Ok(Asker::Person(Box::new(person)))
             }
+            Who::Host => sign_in::host(state, &parts.headers).map(Asker::Host),
             Who::Agent => {
                 let knock = Knock { method: &parts.method, path: parts.uri.path(), headers: &parts.headers };
                 let caller = state.door.admit(knock).await.map_err(Refusal::door)?;

@@ -1,13 +1,15 @@
-//! Who is signed in: a person, by the key whose hash the registry keeps.
+//! Who is signed in: a person, by the key whose hash the registry keeps; a target's host, by its token.
 
 use axum::http::{HeaderMap, header};
 use bailiwick_api::routes::Who;
 use bailiwick_api::wire::key_digest;
 use bailiwick_core::agent::{OPERATORS, Person};
+use bailiwick_core::{Digest, SystemId};
 use bailiwick_engine::Engine;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::refusal::Refusal;
+use crate::state::ServerState;
 
 /// The person behind a request, if they may ask what this kind of route offers.
 ///
@@ -33,6 +35,21 @@ pub(crate) fn person(engine: &Engine, headers: &HeaderMap, who: Who) -> Result<P
     Ok(person)
 }
 
+/// The target whose host this is, by the token that the target's configuration names.
+pub(crate) fn host(state: &ServerState, headers: &HeaderMap) -> Result<SystemId, Refusal> {
+    let shown = Digest::of(bearer(headers).unwrap_or_default().as_bytes());
+    let mut found = None;
+    for (system, kept) in state.host_tokens.iter() {
+        if bool::from(kept.as_bytes().ct_eq(shown.as_bytes())) {
+            found = Some(system.clone());
+        }
+    }
+    found.ok_or_else(|| {
+        let detail = "this needs the token of a target's host";
+        Refusal::new(401, "host.unknown_token", detail, "send `Authorization: Bearer …` with the target's `host_token`")
+    })
+}
+
 /// Whether a person is one of those a route is for.
 fn may(person: &Person, who: Who) -> Result<(), Refusal> {
     let workload = "a workflow may open tasks and nothing else";
@@ -46,7 +63,7 @@ fn may(person: &Person, who: Who) -> Result<(), Refusal> {
             "ask an operator",
         )),
         Who::Person | Who::Operator => Ok(()),
-        Who::Anyone | Who::Agent | Who::Client => Err(Refusal::sign_in()),
+        Who::Anyone | Who::Agent | Who::Client | Who::Host => Err(Refusal::sign_in()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What all requests share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::http::Uri;
+use bailiwick_core::{Digest, SystemId};
 use bailiwick_engine::Engine;
 use tokio::sync::{Semaphore, watch};
 
@@ -20,6 +21,8 @@ pub struct ServerState {
     pub(crate) base: Arc<str>,
     pub(crate) hosts: Arc<BTreeSet<String>>,
     pub(crate) origins: Arc<BTreeSet<String>>,
+    /// Hashes of the tokens by which the hosts of targets ask.
+    pub(crate) host_tokens: Arc<BTreeMap<SystemId, Digest>>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) closing: Arc<watch::Sender<bool>>,
     pub(crate) test_clock: Option<TestClock>,
@@ -40,6 +43,7 @@ impl ServerState {
             hosts: Arc::new(host.into_iter().collect()),
             origins: Arc::new([base.clone()].into()),
             base: base.into(),
+            host_tokens: Arc::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             closing: Arc::new(watch::channel(false).0),
             test_clock: None,
@@ -50,6 +54,13 @@ impl ServerState {
     #[must_use]
     pub fn allow_host(mut self, host: &str) -> Self {
         Arc::make_mut(&mut self.hosts).insert(host.to_ascii_lowercase());
+        self
+    }
+
+    /// The token by which hosts of a target ask whom they may let in. Only its hash is kept.
+    #[must_use]
+    pub fn allow_target_host(mut self, system: SystemId, token: &str) -> Self {
+        Arc::make_mut(&mut self.host_tokens).insert(system, Digest::of(token.as_bytes()));
         self
     }
 

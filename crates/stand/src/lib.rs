@@ -8,9 +8,11 @@
 
 pub mod postgres;
 pub mod redis;
+pub mod ssh;
 
 pub use postgres::Cluster;
 pub use redis::RedisServer;
+pub use ssh::Sshd;
 
 use std::path::Path;
 use std::process::Command;

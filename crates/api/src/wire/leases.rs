@@ -95,6 +95,14 @@ pub struct TargetView {
     pub trouble: Option<String>,
 }
 
+/// Whom a host lets in for one login, in the lines that its sshd reads; empty: nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalsView {
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
 /// What became of a task's credentials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptView {

@@ -53,7 +53,10 @@ pub(crate) async fn lease(ctx: &Ctx, lease: Lease) -> Done {
         ctx.out.show(&body, |paint| told(&body, paint));
         return Ok(());
     }
-    let ran = child(&lease.command, &body).status().await;
+    let mut command = child(&lease.command, &body);
+    // Kept until the command has ended.
+    let _folder = crate::cmd::ssh::equip(&mut command, &body)?;
+    let ran = command.status().await;
     let back: Result<LeaseView, _> = holder.delete(&format!("/v1/leases/{}", body.lease.lease)).await;
     if let Err(error) = back {
         ctx.out.say(&format!(
@@ -289,6 +292,22 @@ pub(crate) async fn target(ctx: &Ctx, command: TargetCmd) -> Done {
             }
         }
         Target::Redis(_) => ctx.out.say(&format!(" {system} needs no preparation")),
+        Target::Ssh(stated) => {
+            if apply {
+                let next = format!("Run `bailiwick target setup {system}` and put what it prints on the host.");
+                return Err(Failure::usage("an SSH host is prepared by its own administrator", next));
+            }
+            let config = ctx.config(Secrets::Fetch)?;
+            let server = config.external_url.unwrap_or_else(|| format!("http://{}", config.listen));
+            let fetched = config.targets.iter().find_map(|t| match t {
+                Target::Ssh(t) if t.config.system == stated.config.system => Some(t),
+                _ => None,
+            });
+            let stated = fetched.unwrap_or(stated);
+            let maker = bailiwick_broker::mark::Maker::new(&[0; 32]);
+            let ssh = bailiwick_broker::ssh::Ssh::new(stated.config.clone(), maker).map_err(refused)?;
+            ctx.out.print(crate::cmd::ssh::setup(&system, &server, &ssh.authority()).trim_end());
+        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ pub(crate) mod lease;
 pub(crate) mod person;
 pub(crate) mod policy;
 pub(crate) mod run;
+pub(crate) mod ssh;
 pub(crate) mod status;
 pub(crate) mod task;
 pub(crate) mod template;
@@ -46,6 +47,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Done {
         Command::Status => status::status(ctx).await,
         Command::Standing => lease::standing(ctx).await,
         Command::Lease(ask) => lease::lease(ctx, ask).await,
+        Command::Ssh(command) => ssh::run(ctx, command).await,
         Command::Receipt(which) => lease::receipt(ctx, which).await,
         Command::Acknowledge(ack) => lease::acknowledge(ctx, ack).await,
         Command::Target(target) => lease::target(ctx, target).await,

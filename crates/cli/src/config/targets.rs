@@ -4,10 +4,11 @@
 //! need to reach a target is a reference to a secret, as everywhere.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bailiwick_broker::mark::Maker;
-use bailiwick_broker::{Broker, BrokerError, postgres, redis};
+use bailiwick_broker::{Broker, BrokerError, Secret, postgres, redis, ssh};
 use bailiwick_core::ids::SystemId;
 use bailiwick_core::tool::Manifest;
 use serde::Deserialize;
@@ -22,6 +23,27 @@ pub(crate) enum Target {
     Postgres(postgres::Config),
     /// A Redis server.
     Redis(redis::Config),
+    /// An SSH host.
+    Ssh(SshTarget),
+}
+
+/// An SSH host, and what the node itself does for it.
+#[derive(Debug)]
+pub(crate) struct SshTarget {
+    /// For the connector.
+    pub(crate) config: ssh::Config,
+    /// Where the relay listens, if there is one.
+    pub(crate) listen: Option<SocketAddr>,
+    /// By what the host proves itself when it asks whom to let in.
+    pub(crate) host_token: Secret,
+}
+
+/// A connector, and its relay with the address to serve it at.
+pub(crate) struct Connector {
+    /// For the engine.
+    pub(crate) broker: Arc<dyn Broker>,
+    /// For the node.
+    pub(crate) relay: Option<(Arc<ssh::relay::Relay>, SocketAddr)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -29,7 +51,38 @@ pub(crate) enum Target {
 pub(super) enum TargetEntry {
     Postgres(PostgresEntry),
     Redis(RedisEntry),
+    Ssh(SshEntry),
 }
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SshEntry {
+    host: String,
+    #[serde(default = "ssh_port")]
+    port: u16,
+    host_key: String,
+    authority: Spanned<String>,
+    host_token: Spanned<String>,
+    #[serde(default)]
+    relay: Option<RelayEntry>,
+    scopes: BTreeMap<String, ssh::Scope>,
+}
+
+fn ssh_port() -> u16 {
+    22
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelayEntry {
+    listen: SocketAddr,
+    from: IpAddr,
+    #[serde(default)]
+    agents_reach: Option<Reach>,
+}
+
+/// Shortest token of a host, in characters.
+const HOST_TOKEN_MIN: usize = 24;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,8 +137,41 @@ pub(super) fn target(name: &str, entry: Spanned<TargetEntry>, base: Base<'_>) ->
             agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
             scopes: entry.scopes,
         })),
+        TargetEntry::Ssh(entry) => ssh_target(system, entry, base).map(Target::Ssh),
     }
 }
+
+fn ssh_target(system: SystemId, entry: SshEntry, base: Base<'_>) -> Result<SshTarget, ConfigError> {
+    let place = entry.host_token.referenced;
+    let host_token = fetched(UNSET_TOKEN, "`host_token`", &entry.host_token, base)?;
+    if host_token.expose().len() < HOST_TOKEN_MIN {
+        let what = format!("`host_token` has fewer than {HOST_TOKEN_MIN} characters");
+        return Err(ConfigError::new("config.malformed", what, "Make one with `openssl rand -hex 32`.").at(place));
+    }
+    let reach = |r: RelayEntry| {
+        let here = || (r.listen.ip().to_string(), r.listen.port());
+        let agents_reach = r.agents_reach.as_ref().map_or_else(here, |r| (r.host.clone(), r.port));
+        ssh::Through { agents_reach, from: r.from }
+    };
+    // An authority's key that is left where it is: one of the right form, for nothing.
+    let unset = ssh::new_authority().map_err(|e| ConfigError::new("config.malformed", e.to_string(), ""))?;
+    Ok(SshTarget {
+        host_token,
+        listen: entry.relay.as_ref().map(|r| r.listen),
+        config: ssh::Config {
+            system,
+            host: entry.host,
+            port: entry.port,
+            host_key: entry.host_key,
+            authority: fetched(unset.expose(), "`authority`", &entry.authority, base)?,
+            relay: entry.relay.map(reach),
+            scopes: entry.scopes,
+        },
+    })
+}
+
+/// What stands for a token that is left where it is.
+const UNSET_TOKEN: &str = "left where it is, and so unknown";
 
 impl Target {
     /// Its name.
@@ -93,15 +179,26 @@ impl Target {
         match self {
             Target::Postgres(config) => &config.system,
             Target::Redis(config) => &config.system,
+            Target::Ssh(target) => &target.config.system,
         }
     }
 
+    /// By what its hosts prove themselves, if they ask anything.
+    pub(crate) fn host_token(&self) -> Option<&Secret> {
+        if let Target::Ssh(target) = self { Some(&target.host_token) } else { None }
+    }
+
     /// Its connector. Nothing is connected yet.
-    pub(crate) fn connector(&self, maker: Maker) -> Result<Arc<dyn Broker>, BrokerError> {
-        Ok(match self {
+    pub(crate) fn connector(&self, maker: Maker) -> Result<Connector, BrokerError> {
+        let broker: Arc<dyn Broker> = match self {
             Target::Postgres(config) => Arc::new(postgres::Postgres::new(config.clone(), maker)?),
             Target::Redis(config) => Arc::new(redis::Redis::new(config.clone(), maker)?),
-        })
+            Target::Ssh(target) => {
+                let ssh = Arc::new(ssh::Ssh::new(target.config.clone(), maker)?);
+                return Ok(Connector { relay: ssh.relay().zip(target.listen), broker: ssh });
+            }
+        };
+        Ok(Connector { broker, relay: None })
     }
 }
 
@@ -113,7 +210,7 @@ pub(super) fn scopes(targets: &[Target]) -> Result<Vec<Manifest>, ConfigError> {
         let connector = target.connector(Maker::new(&[0; 32])).map_err(|e| {
             ConfigError::new("config.malformed", format!("target `{}`: {e}", target.system()), "")
         })?;
-        out.extend(connector.scopes());
+        out.extend(connector.broker.scopes());
     }
     Ok(out)
 }

@@ -59,6 +59,22 @@ systems:
             id: { role: selector, type: integer }
             text: { role: content, at: /note/text, must: { length: 200 }, required: true }
             tags: { role: data, type: word, list: true }
+targets:
+  web:
+    ssh:
+      host: web-1.internal
+      port: 2222
+      host_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ
+      authority: secret://file/authority
+      host_token: secret://file/host-token
+      relay: { listen: 127.0.0.1:7722, from: 10.0.0.5, agents_reach: { host: relay.internal, port: 7722 } }
+      scopes:
+        restart:
+          user: deploy
+          effect: update
+          commands: ["systemctl restart {unit}", "systemctl status {unit}"]
+          labels: { level: internal }
+          ttl_s: 300
 tools:
   - tool: cloud.vm_restart
     effect: update
@@ -74,6 +90,8 @@ fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("token"), "s3cr3t\n").unwrap();
     std::fs::write(dir.path().join("api-key"), "s3cr3t-and-longer\n").unwrap();
+    std::fs::write(dir.path().join("host-token"), "s3cr3t-and-longer-than-that\n").unwrap();
+    std::fs::write(dir.path().join("authority"), bailiwick_broker::ssh::new_authority().unwrap().expose()).unwrap();
     dir
 }
 
@@ -96,8 +114,9 @@ fn a_full_configuration_is_read_and_paths_start_at_the_file() {
     assert!(config.data.ends_with("state") && config.data.parent().is_some_and(Path::is_absolute));
     assert_eq!(
         (config.people.len(), config.agents.len(), config.systems.len(), config.tools.len()),
-        (2, 1, 2, 3)
+        (2, 1, 2, 4)
     );
+    assert_eq!(config.targets.len(), 1);
     assert_eq!((config.apis.len(), config.apis[0].keys.len(), config.apis[0].headers.len()), (1, 2, 1));
     assert_eq!(config.token_ttl_secs, 60);
     let Transport::Http { headers, .. } = &config.systems[0].transport else { panic!("cloud is http") };
@@ -282,6 +301,26 @@ fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
 /// An example of every object of the schema, with the path to put it at; the reader's own list of known keys must
 /// be the schema's list, in both directions.
 #[test]
+fn an_ssh_host_needs_an_authority_a_token_and_lines_that_can_be_stated() {
+    let left = Config::read(Path::new(FILE_NAME), FULL, &Overrides::default(), Secrets::Leave).unwrap();
+    assert!(left.tools.iter().any(|m| m.tool.as_str() == "web.restart" && m.args.contains_key("unit")));
+    for (from, to, code) in [
+        ("secret://file/host-token", "secret://file/token", "config.malformed"),
+        ("secret://file/host-token", "a-literal-token-of-a-host-1234", "config.literal_secret"),
+        ("secret://file/authority", "secret://file/token", "config.malformed"),
+        ("restart {unit}", "restart ${unit}", "config.malformed"),
+        ("user: deploy", "user: Deploy", "config.malformed"),
+        ("from: 10.0.0.5", "from: nowhere", "config.malformed"),
+        ("user: deploy", "sources: [10.0.0.0/8]\n          user: deploy", "config.malformed"),
+        ("host: web-1.internal", "host: -oProxyCommand=x", "config.malformed"),
+    ] {
+        let (got, _, text) = refused(&FULL.replacen(from, to, 1));
+        assert_eq!(got, code, "{from} -> {to}: {text}");
+        assert!(!text.contains("s3cr3t") && !text.contains("literal-token") && !text.contains("OPENSSH"), "{text}");
+    }
+}
+
+#[test]
 fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
     let agent = |inner: Json| json!({"version": 1, "agents": [inner]});
     let ceiling = |inner: Json| agent(json!({"id": "a", "owner": "o", "class": "c", "ceiling": [inner]}));
@@ -324,6 +363,9 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
         ("postgres_target", target("postgres", odd())),
         ("postgres_scope", target("postgres", json!({"url": "${env:X}", "scopes": {"s": odd()}}))),
         ("redis_target", target("redis", odd())),
+        ("ssh_target", target("ssh", odd())),
+        ("ssh_relay", target("ssh", json!({"host": "h", "host_key": "k", "relay": odd()}))),
+        ("ssh_scope", target("ssh", json!({"host": "h", "host_key": "k", "scopes": {"s": odd()}}))),
     ];
     let schema = schema();
     let objects = schema["$defs"].as_object().unwrap().iter().filter(|(_, d)| d.get("properties").is_some());

@@ -7,5 +7,6 @@ mod incidents;
 mod life;
 mod manners;
 mod quickstart;
+mod ssh;
 mod support;
 mod tools;

@@ -413,3 +413,23 @@ async fn a_target_that_hangs_does_not_slow_another() {
     }
     working.abort();
 }
+
+// proves: R2, Z3, INV2, D6
+#[tokio::test]
+async fn a_credential_is_in_force_from_its_giving_to_whatever_ends_it() {
+    let shop = Shop::new().await;
+    let engine = &shop.world.engine;
+    let given = shop.given().await;
+    let (lease, by) = engine.in_force(given.lease.id()).await.unwrap().unwrap();
+    assert_eq!((lease.id(), by.agent.as_str()), (given.lease.id(), "reporter"));
+    for unknown in ["l-nobody-1", "l-x", "l-1"] {
+        assert!(engine.in_force(&unknown.parse().unwrap()).await.unwrap().is_none(), "{unknown}");
+    }
+
+    let (frozen, killed) = (given, shop.given().await);
+    let root = person("root");
+    engine.suspend(&root, Scope::Agent(agent("reporter")), Halt::Frozen, "look").await.unwrap();
+    for lease in [&frozen, &killed] {
+        assert!(engine.in_force(lease.lease.id()).await.unwrap().is_none(), "at once, whatever the target does");
+    }
+}

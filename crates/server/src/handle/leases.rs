@@ -1,12 +1,12 @@
-//! Leases: asked for and given back by agents; receipts and debts for people.
+//! Leases: asked for and given back by agents; receipts and debts for people; logins for hosts.
 
 use axum::http::StatusCode;
-use bailiwick_api::wire::{LeaseAnswer, LeaseAsk, Reason, ReceiptView};
+use bailiwick_api::wire::{LeaseAnswer, LeaseAsk, PrincipalsView, Reason, ReceiptView};
 use bailiwick_api::{Answer, Call, Caller};
 use bailiwick_core::agent::Person;
 use bailiwick_core::lease::receipt;
-use bailiwick_core::{LeaseId, TaskId};
-use bailiwick_engine::Leased;
+use bailiwick_core::{LeaseId, SystemId, TaskId};
+use bailiwick_engine::{Leased, Login};
 
 use crate::body::{self, Reply};
 use crate::guard::Ask;
@@ -54,6 +54,18 @@ pub(crate) async fn acknowledge(state: ServerState, by: Person, ask: Ask) -> Res
     let (task, _) = state.engine.look_up(&id).await?;
     let lease = state.engine.acknowledge(&by.id, &id, &reason).await?;
     Reply::json(&wire::lease(&task, &lease, state.engine.now()))
+}
+
+/// Whom a host lets in for the login at hand. It hears one thing of whatever is not in force: nobody.
+pub(crate) async fn principals(state: ServerState, system: SystemId, mut ask: Ask) -> Result<Reply, Refusal> {
+    if ask.id != system.as_str() {
+        return Err(Refusal::nothing_here());
+    }
+    let mut taken = |name: &str| ask.query.remove(name).unwrap_or_default();
+    let login = Login { user: taken("user"), key_id: taken("key_id"), serial: taken("serial") };
+    let line = state.engine.admit(&system, &login).await?;
+    tracing::info!(%system, user = login.user, id = login.key_id, let_in = line.is_some(), "a host asked about a login");
+    Reply::json(&PrincipalsView { lines: line.into_iter().collect() })
 }
 
 pub(crate) async fn of_task(state: ServerState, person: Person, ask: Ask) -> Result<Reply, Refusal> {
