@@ -38,9 +38,9 @@ mod token;
 mod worker;
 
 pub use admin::ToolState;
-pub use bailiwick_broker::Login;
 pub use amend::AmendCall;
 pub use approve::{VoteAsk, Waiting};
+pub use bailiwick_broker::Login;
 pub use clock::{Clock, ShiftedClock, SystemClock, TestClock};
 pub use end::{Halted, Standing};
 pub use error::{EngineError, Kind};

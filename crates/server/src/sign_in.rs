@@ -46,7 +46,12 @@ pub(crate) fn host(state: &ServerState, headers: &HeaderMap) -> Result<SystemId,
     }
     found.ok_or_else(|| {
         let detail = "this needs the token of a target's host";
-        Refusal::new(401, "host.unknown_token", detail, "send `Authorization: Bearer …` with the target's `host_token`")
+        Refusal::new(
+            401,
+            "host.unknown_token",
+            detail,
+            "send `Authorization: Bearer …` with the target's `host_token`",
+        )
     })
 }
 

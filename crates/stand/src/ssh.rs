@@ -25,10 +25,15 @@ impl Sshd {
     /// A new one that trusts this authority (a line of a public key) and asks this command, a shell line to which
     /// sshd's tokens can be given: `%u` the login, `%i` the id of the certificate, `%s` its number.
     pub fn start(authority: &str, principals: &str) -> Sshd {
-        for (program, package) in
-            [("/usr/sbin/sshd", "openssh-server"), ("/usr/bin/ssh", "openssh-client"), ("/usr/bin/ssh-keygen", "openssh-client")]
-        {
-            assert!(Path::new(program).exists(), "{program} is missing; install the Debian package {package}");
+        for (program, package) in [
+            ("/usr/sbin/sshd", "openssh-server"),
+            ("/usr/bin/ssh", "openssh-client"),
+            ("/usr/bin/ssh-keygen", "openssh-client"),
+        ] {
+            assert!(
+                Path::new(program).exists(),
+                "{program} is missing; install the Debian package {package}"
+            );
         }
         let folder = folder_for(USER, "bw-sshd-");
         let at = folder.display();

@@ -61,8 +61,8 @@ impl Authority {
     pub(super) fn parse(secret: &Secret) -> Result<Authority, BrokerError> {
         let odd = |what: &str| BrokerError::new("connector.config", format!("the authority's key {what}"));
         let text = Zeroizing::new(format!("{}\n", secret.expose().trim()));
-        let key = PrivateKey::from_openssh(text.as_bytes())
-            .map_err(|_| odd("is no private key of OpenSSH"))?;
+        let key =
+            PrivateKey::from_openssh(text.as_bytes()).map_err(|_| odd("is no private key of OpenSSH"))?;
         if key.is_encrypted() {
             return Err(odd("is encrypted; keep it as a secret, without a passphrase"));
         }
@@ -91,7 +91,10 @@ impl Authority {
         string(&mut bytes, &blob);
         let line = format!("{ALGORITHM} {}", STANDARD.encode(&bytes));
         if self.read(&line)? != *terms {
-            return Err(BrokerError::new("connector.certificate", "a certificate does not say what it should"));
+            return Err(BrokerError::new(
+                "connector.certificate",
+                "a certificate does not say what it should",
+            ));
         }
         Ok(line)
     }
@@ -137,7 +140,8 @@ pub(super) fn new_key(comment: &str) -> Result<([u8; 32], Secret), BrokerError> 
     fill(seed.as_mut())?;
     let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).map_err(|_| odd())?;
     let public: [u8; 32] = pair.public_key().as_ref().try_into().map_err(|_| odd())?;
-    let pair = Ed25519Keypair { public: Ed25519PublicKey(public), private: Ed25519PrivateKey::from_bytes(&seed) };
+    let pair =
+        Ed25519Keypair { public: Ed25519PublicKey(public), private: Ed25519PrivateKey::from_bytes(&seed) };
     let file = PrivateKey::new(KeypairData::Ed25519(pair), comment).map_err(|_| odd())?;
     let text = file.to_openssh(LineEnding::LF).map_err(|_| odd())?;
     Ok((public, Secret::new(text.to_string())))
@@ -235,7 +239,11 @@ mod tests {
         let (ours, file) = authority();
         let line = ours.issue(&terms()).unwrap();
         assert_eq!(ours.read(&line).unwrap(), terms());
-        assert_eq!(authority().0.read(&line).unwrap_err().code(), "connector.certificate", "another authority's");
+        assert_eq!(
+            authority().0.read(&line).unwrap_err().code(),
+            "connector.certificate",
+            "another authority's"
+        );
         let body = STANDARD.decode(line.split_once(' ').unwrap().1).unwrap();
         for at in (40..body.len()).step_by(3) {
             let mut forged = body.clone();

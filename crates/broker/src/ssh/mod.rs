@@ -244,7 +244,10 @@ impl Ssh {
             && terms.source_address == self.sources(scope)
             && scope.could_force(&terms.force_command);
         if !fits {
-            return Err(BrokerError::new("scope.wider", format!("{} has a certificate that says more", handle.name)));
+            return Err(BrokerError::new(
+                "scope.wider",
+                format!("{} has a certificate that says more", handle.name),
+            ));
         }
         let privileges = vec![
             format!("log in as {} until {}", scope.user, terms.before),

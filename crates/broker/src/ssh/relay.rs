@@ -228,7 +228,9 @@ pub(super) async fn connect(host: &str, port: u16, from: Option<IpAddr>) -> Resu
         }
         Err(last)
     };
-    tokio::time::timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|_| Err(unreachable("it does not answer")))
+    tokio::time::timeout(CONNECT_WITHIN, connecting)
+        .await
+        .unwrap_or_else(|_| Err(unreachable("it does not answer")))
 }
 
 async fn connected(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {

@@ -139,7 +139,8 @@ fn is_login(text: &str) -> bool {
 
 fn check_line(line: &str) -> Result<(), BrokerError> {
     let printable = line.bytes().all(|b| (b' '..=b'~').contains(&b));
-    if line.trim() != line || !(1..=COMMAND_MAX).contains(&line.len()) || !printable || parts(line).is_none() {
+    if line.trim() != line || !(1..=COMMAND_MAX).contains(&line.len()) || !printable || parts(line).is_none()
+    {
         let what = format!(
             "`{line}` is no command line: 1 to {COMMAND_MAX} printable characters, with places such as {{unit}}"
         );
@@ -187,7 +188,9 @@ fn fits<'a>(parts: &[Part<'a>], text: &'a str, filled: &BTreeMap<&'a str, &'a st
         Part::Place(name) => match filled.get(name) {
             Some(value) => text.strip_prefix(value).is_some_and(|text| fits(rest, text, filled)),
             None => (1..=VALUE_MAX.min(text.len())).any(|n| {
-                let Some((value, after)) = text.split_at_checked(n).filter(|(v, _)| is_value(v)) else { return false };
+                let Some((value, after)) = text.split_at_checked(n).filter(|(v, _)| is_value(v)) else {
+                    return false;
+                };
                 let mut filled = filled.clone();
                 filled.insert(name, value);
                 fits(rest, after, &filled)
@@ -255,7 +258,19 @@ mod tests {
     // proves: D6
     #[test]
     fn what_is_no_command_line_or_no_network_cannot_be_stated() {
-        for odd in ["", " ls", "ls\nid", "ls {", "ls }", "ls {}", "echo ${HOME}", "ls {A}", "ls {a} }", "ls {ttl_s}", "é"] {
+        for odd in [
+            "",
+            " ls",
+            "ls\nid",
+            "ls {",
+            "ls }",
+            "ls {}",
+            "echo ${HOME}",
+            "ls {A}",
+            "ls {a} }",
+            "ls {ttl_s}",
+            "é",
+        ] {
             assert_eq!(scope(&[odd]).check(true).unwrap_err().code(), "scope.command", "{odd:?}");
         }
         assert_eq!(scope(&[]).check(true).unwrap_err().code(), "scope.command");
@@ -294,7 +309,9 @@ mod tests {
         let lines = ["echo 'it'\"'\"'s' *".to_owned(), "echo b".to_owned()];
         assert_eq!(runs(&lines, "echo b"), (Some(0), "b\n".to_owned()));
         assert!(runs(&lines, &lines[0]).1.starts_with("it's "));
-        for odd in ["", "echo", "echo b ", "echo b; id", "echo b\nid", "echo ?", "echo 'b'", "*", "$(id)", "ECHO B"] {
+        for odd in
+            ["", "echo", "echo b ", "echo b; id", "echo b\nid", "echo ?", "echo 'b'", "*", "$(id)", "ECHO B"]
+        {
             assert_eq!(runs(&lines, odd), (Some(126), String::new()), "{odd:?}");
         }
     }

@@ -220,7 +220,11 @@ impl Host {
         let answers = Mutex::new(Answers::Truly);
         let log = Arc::new(Log { folder, in_force: Mutex::default(), answers });
         std::fs::write(log.folder.path().join("asked"), "").unwrap();
-        std::process::Command::new("chmod").arg("a+rw").arg(log.folder.path().join("asked")).status().unwrap();
+        std::process::Command::new("chmod")
+            .arg("a+rw")
+            .arg(log.folder.path().join("asked"))
+            .status()
+            .unwrap();
         let relay = match ssh.relay() {
             Some(relay) => {
                 let listener = TcpListener::bind(("127.0.0.1", listen)).await.unwrap();
@@ -365,7 +369,8 @@ impl Session for Open {
         if !what.is_empty() {
             ssh.arg(what);
         }
-        let out = tokio::time::timeout(Duration::from_secs(20), ssh.output()).await.expect("ssh ends").unwrap();
+        let out =
+            tokio::time::timeout(Duration::from_secs(20), ssh.output()).await.expect("ssh ends").unwrap();
         let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
         if out.status.success() { Ok(said) } else { Err(said) }
     }
@@ -438,7 +443,10 @@ async fn a_certificate_gives_its_commands_and_no_terminal_no_forwarding_and_no_f
     assert_eq!(String::from_utf8_lossy(&good.stdout), "web@1", "{good:?}");
 
     let terminal = client.ran(&["-tt"], &["id -un"]).await;
-    assert!(String::from_utf8_lossy(&terminal.stderr).contains("PTY allocation request failed"), "{terminal:?}");
+    assert!(
+        String::from_utf8_lossy(&terminal.stderr).contains("PTY allocation request failed"),
+        "{terminal:?}"
+    );
     let there = format!("127.0.0.1:{}", host.sshd.port());
     let forwarded = client.ran(&["-W", &there], &[]).await;
     assert!(!forwarded.status.success() && forwarded.stdout.is_empty(), "{forwarded:?}");
@@ -447,7 +455,10 @@ async fn a_certificate_gives_its_commands_and_no_terminal_no_forwarding_and_no_f
     assert!(!remote.status.success() && remote.stdout.is_empty(), "{remote:?}");
     let files = client.ran(&["-s"], &["sftp"]).await;
     assert_eq!(files.status.code(), Some(126), "{files:?}");
-    assert!(host.sshd.log().contains("refused local port forward"), "it was asked for, and refused by the host");
+    assert!(
+        host.sshd.log().contains("refused local port forward"),
+        "it was asked for, and refused by the host"
+    );
     assert!(host.sshd.log().contains(&format!("bailiwick:{}:reporter:dana@example.org", handle.lease)));
     end(&host.broker, &handle).await;
 }
@@ -519,7 +530,8 @@ async fn a_cut_ends_the_session_at_once_and_its_command_soon_after() {
     let host = Host::new().await;
     let (created, handle) = host.given("look_at", 60_000).await;
     let open = host.log_in(&created.credential).await.unwrap();
-    let mut long = host.client(&created.credential).ssh(&[]).args(["127.0.0.1", "sleep 4711"]).spawn().unwrap();
+    let client = host.client(&created.credential);
+    let mut long = client.ssh(&[]).args(["127.0.0.1", "sleep 4711"]).spawn().unwrap();
     soon("the command", async || sleeping()).await;
     let begun = Instant::now();
     end(&host.broker, &handle).await;
@@ -598,7 +610,8 @@ async fn said(port: u16, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let _sent = stream.write_all(bytes).await;
     let mut answer = vec![0; 200];
-    let read = tokio::time::timeout(Duration::from_secs(15), stream.read(&mut answer)).await.expect("an answer");
+    let read =
+        tokio::time::timeout(Duration::from_secs(15), stream.read(&mut answer)).await.expect("an answer");
     String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned()
 }
 
@@ -645,7 +658,10 @@ async fn without_a_relay_it_is_gone_when_it_has_run_out_and_not_before() {
     }
     assert!(!client.lets_in().await, "the host asks, and is told no");
     let sight = host.broker.look(&long).await.unwrap();
-    assert!(!sight.gone && sight.answer.contains("good for"), "but nobody can say that nothing is open: {sight:?}");
+    assert!(
+        !sight.gone && sight.answer.contains("good for"),
+        "but nobody can say that nothing is open: {sight:?}"
+    );
 
     let (created, short) = host.given("look_at", 1).await;
     let client = host.client(&created.credential);

@@ -294,7 +294,8 @@ pub(crate) async fn target(ctx: &Ctx, command: TargetCmd) -> Done {
         Target::Redis(_) => ctx.out.say(&format!(" {system} needs no preparation")),
         Target::Ssh(stated) => {
             if apply {
-                let next = format!("Run `bailiwick target setup {system}` and put what it prints on the host.");
+                let next =
+                    format!("Run `bailiwick target setup {system}` and put what it prints on the host.");
                 return Err(Failure::usage("an SSH host is prepared by its own administrator", next));
             }
             let config = ctx.config(Secrets::Fetch)?;

@@ -66,7 +66,8 @@ pub(crate) async fn run(ctx: &Ctx, command: Ssh) -> Done {
     match command {
         Ssh::Principals(login) => {
             let asked = tokio::time::timeout(ANSWER_WITHIN, principals(ctx, &login)).await;
-            let late = |_| Failure::new(Exit::Unreachable, "server.slow", "the node did not answer in time", "");
+            let late =
+                |_| Failure::new(Exit::Unreachable, "server.slow", "the node did not answer in time", "");
             for line in asked.map_err(late)?? {
                 ctx.out.print(&line);
             }
@@ -79,13 +80,15 @@ pub(crate) async fn run(ctx: &Ctx, command: Ssh) -> Done {
 async fn principals(ctx: &Ctx, login: &Principals) -> Result<Vec<String>, Failure> {
     let no = |what: String| Failure::new(Exit::Unreachable, "server.unreachable", what, "");
     let token = read(&login.token_file)?;
-    let mut url = reqwest::Url::parse(&format!("{}/v1/targets/{}/principals", ctx.server()?, login.target))
-        .map_err(|e| Failure::usage(format!("the server's address is none: {e}"), "Correct --server."))?;
+    let mut url =
+        reqwest::Url::parse(&format!("{}/v1/targets/{}/principals", ctx.server()?, login.target))
+            .map_err(|e| Failure::usage(format!("the server's address is none: {e}"), "Correct --server."))?;
     let facts = [("user", &login.user), ("key_id", &login.key_id), ("serial", &login.serial)];
     url.query_pairs_mut().extend_pairs(facts);
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
     let http = http.map_err(|e| no(e.to_string()))?;
-    let answer = http.get(url).bearer_auth(token).send().await.map_err(|e| no(e.without_url().to_string()))?;
+    let answer =
+        http.get(url).bearer_auth(token).send().await.map_err(|e| no(e.without_url().to_string()))?;
     if answer.status() != reqwest::StatusCode::OK {
         return Err(no(format!("the node answered {}", answer.status())));
     }
@@ -114,8 +117,9 @@ fn read(path: &Path) -> Result<String, Failure> {
 /// Carries standard input and output to the relay and back, until either side ends.
 async fn lead(proxy: &Proxy) -> Done {
     let pass = read(&proxy.pass_file)?;
-    let unreachable =
-        |e: std::io::Error| Failure::new(Exit::Unreachable, "relay.unreachable", format!("{}: {e}", proxy.relay), "");
+    let unreachable = |e: std::io::Error| {
+        Failure::new(Exit::Unreachable, "relay.unreachable", format!("{}: {e}", proxy.relay), "")
+    };
     let mut relay = TcpStream::connect(&proxy.relay).await.map_err(unreachable)?;
     relay.set_nodelay(true).map_err(unreachable)?;
     relay.write_all(format!("{HELLO}{} {pass}\n", proxy.name).as_bytes()).await.map_err(unreachable)?;
@@ -144,7 +148,8 @@ pub(crate) fn equip(
     command: &mut tokio::process::Command,
     body: &LeaseBody,
 ) -> Result<Option<tempfile::TempDir>, Failure> {
-    let (Some(certificate), Some(key)) = (body.plain.get("certificate"), body.secret.get("private_key")) else {
+    let (Some(certificate), Some(key)) = (body.plain.get("certificate"), body.secret.get("private_key"))
+    else {
         return Ok(None);
     };
     let folder = tempfile::Builder::new().prefix("bailiwick-ssh-").tempdir();

@@ -146,7 +146,9 @@ fn ssh_target(system: SystemId, entry: SshEntry, base: Base<'_>) -> Result<SshTa
     let host_token = fetched(UNSET_TOKEN, "`host_token`", &entry.host_token, base)?;
     if host_token.expose().len() < HOST_TOKEN_MIN {
         let what = format!("`host_token` has fewer than {HOST_TOKEN_MIN} characters");
-        return Err(ConfigError::new("config.malformed", what, "Make one with `openssl rand -hex 32`.").at(place));
+        return Err(
+            ConfigError::new("config.malformed", what, "Make one with `openssl rand -hex 32`.").at(place)
+        );
     }
     let reach = |r: RelayEntry| {
         let here = || (r.listen.ip().to_string(), r.listen.port());

@@ -91,7 +91,8 @@ fn folder() -> tempfile::TempDir {
     std::fs::write(dir.path().join("token"), "s3cr3t\n").unwrap();
     std::fs::write(dir.path().join("api-key"), "s3cr3t-and-longer\n").unwrap();
     std::fs::write(dir.path().join("host-token"), "s3cr3t-and-longer-than-that\n").unwrap();
-    std::fs::write(dir.path().join("authority"), bailiwick_broker::ssh::new_authority().unwrap().expose()).unwrap();
+    std::fs::write(dir.path().join("authority"), bailiwick_broker::ssh::new_authority().unwrap().expose())
+        .unwrap();
     dir
 }
 
@@ -316,7 +317,10 @@ fn an_ssh_host_needs_an_authority_a_token_and_lines_that_can_be_stated() {
     ] {
         let (got, _, text) = refused(&FULL.replacen(from, to, 1));
         assert_eq!(got, code, "{from} -> {to}: {text}");
-        assert!(!text.contains("s3cr3t") && !text.contains("literal-token") && !text.contains("OPENSSH"), "{text}");
+        assert!(
+            !text.contains("s3cr3t") && !text.contains("literal-token") && !text.contains("OPENSSH"),
+            "{text}"
+        );
     }
 }
 

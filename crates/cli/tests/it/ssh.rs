@@ -28,13 +28,10 @@ targets:
       scopes:
         look:
           user: $USER
-          effect: read
+          effect: update
+          reversible: true
           commands: [\"echo status of {unit}\", \"sleep 300\"]
           ttl_s: 600
-        stop:
-          user: backup
-          effect: delete
-          commands: [\"echo stopped\"]
 ";
 
 /// The token of the host, in the file that only the host has.
@@ -50,11 +47,17 @@ struct Web {
 impl Web {
     fn open() -> Web {
         let mut house = House::new("version: 1");
-        made(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(house.path("authority")));
+        made(
+            Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(house.path("authority")),
+        );
         house.write("host.token", TOKEN);
         let host = tempfile::Builder::new().prefix("bw-host-").tempdir_in("/tmp").unwrap();
         let program = host.path().join("bailiwick");
-        std::fs::hard_link(PROGRAM, &program).or_else(|_| std::fs::copy(PROGRAM, &program).map(|_| ())).unwrap();
+        std::fs::hard_link(PROGRAM, &program)
+            .or_else(|_| std::fs::copy(PROGRAM, &program).map(|_| ()))
+            .unwrap();
         std::fs::write(host.path().join("host.token"), TOKEN).unwrap();
         made(Command::new("chmod").args(["-R", "a+rX"]).arg(host.path()));
         let asks = format!(
@@ -80,7 +83,8 @@ impl Web {
     }
 
     fn task(&self) -> String {
-        let args = ["task", "open", "--agent", "deployer", "--intent", "Look at web@1", "--var", "unit=web@1"];
+        let args =
+            ["task", "open", "--agent", "deployer", "--intent", "Look at web@1", "--var", "unit=web@1"];
         text(&self.house.json(&args), "task")
     }
 
@@ -154,7 +158,8 @@ impl Holder {
         let at = self.folder.path().display();
         let plain = &self.body["plain"];
         let mut ssh = Command::new("ssh");
-        ssh.args(["-F", "none", "-p", &text(plain, "port"), "-l", &text(plain, "user"), "-i"]).arg(format!("{at}/key"));
+        ssh.args(["-F", "none", "-p", &text(plain, "port"), "-l", &text(plain, "user"), "-i"])
+            .arg(format!("{at}/key"));
         for option in [
             format!("CertificateFile={at}/key-cert.pub"),
             format!("UserKnownHostsFile={at}/known_hosts"),
@@ -231,6 +236,19 @@ fn a_certificate_appears_for_a_task_runs_its_commands_and_is_worth_nothing_after
     }
     web.soon("what was given back", |w| w.house.json(&["standing"])["leases"] == 0);
 
+    // An agent that brings its own key is told no private one.
+    let own = web.house.path("own");
+    made(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]).arg(&own));
+    let public = std::fs::read_to_string(own.with_extension("pub")).unwrap();
+    let asked = serde_json::json!({"unit": "web@1", "public_key": public.trim()}).to_string();
+    let body = web.leased(&task, &["web.look", &asked, "--json"]).json();
+    assert_eq!(body["secret"].as_object().unwrap().keys().collect::<Vec<_>>(), ["relay_pass"]);
+    let other = web.leased(&task, &["web.look", r#"{"unit": "web@2"}"#]);
+    assert!(
+        other.failed(4).contains("unit"),
+        "a unit that nobody vouches for is a person's to allow: {other:?}"
+    );
+
     // Told to an agent, in use, and killed with the task.
     let holder = web.holder(&task);
     assert!(holder.lets_in(true) && holder.lets_in(false), "the second only from the relay's own address");
@@ -243,8 +261,11 @@ fn a_certificate_appears_for_a_task_runs_its_commands_and_is_worth_nothing_after
     web.soon("nothing standing", |w| w.house.json(&["standing"])["leases"] == 0);
     web.soon("the receipt", |w| w.house.json(&["receipt", &task])["receipt"].is_object());
     let receipt = web.house.json(&["receipt", &task]);
-    assert_eq!((&receipt["agrees"], &receipt["receipt"]["systems"][0]["credentials"]), (&true.into(), &5.into()));
-    assert_eq!(receipt["receipt"]["systems"][0]["sessions_ended"], 1);
+    assert_eq!(
+        (&receipt["agrees"], &receipt["receipt"]["systems"][0]["credentials"]),
+        (&true.into(), &6.into())
+    );
+    assert!(receipt["receipt"]["systems"][0]["sessions_ended"].as_u64().unwrap() >= 1, "{receipt}");
 
     // The host's own log names agent and person; secrets are nowhere.
     let log = web.sshd.log();
@@ -299,7 +320,8 @@ fn without_an_answer_of_the_node_a_host_lets_nobody_in() {
     };
     nothing(web.asked(&web.server(), "web", TOKEN, login));
     // Somebody else answers there, or nobody ever does.
-    for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "HTTP/1.1 500 No\r\n\r\n", "", "wait"] {
+    for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "HTTP/1.1 500 No\r\n\r\n", "", "wait"]
+    {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = format!("http://{}", listener.local_addr().unwrap());
         let served = std::thread::spawn(move || {
@@ -317,7 +339,10 @@ fn without_an_answer_of_the_node_a_host_lets_nobody_in() {
     }
 
     web.house.up();
-    assert!(holder.lets_in(false) && holder.lets_in(true), "it is in force still, and there is somebody to say so");
+    assert!(
+        holder.lets_in(false) && holder.lets_in(true),
+        "it is in force still, and there is somebody to say so"
+    );
 }
 
 // proves: I3, Z2, D6

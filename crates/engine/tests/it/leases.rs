@@ -430,6 +430,9 @@ async fn a_credential_is_in_force_from_its_giving_to_whatever_ends_it() {
     let root = person("root");
     engine.suspend(&root, Scope::Agent(agent("reporter")), Halt::Frozen, "look").await.unwrap();
     for lease in [&frozen, &killed] {
-        assert!(engine.in_force(lease.lease.id()).await.unwrap().is_none(), "at once, whatever the target does");
+        assert!(
+            engine.in_force(lease.lease.id()).await.unwrap().is_none(),
+            "at once, whatever the target does"
+        );
     }
 }
