@@ -107,6 +107,10 @@ impl Authority {
         let odd = |what: &str| BrokerError::new("connector.certificate", format!("the certificate {what}"));
         let read = Certificate::from_openssh(line).map_err(|_| odd("cannot be read"))?;
         let bytes = read.to_bytes().map_err(|_| odd("cannot be read"))?;
+        // One way to write it, so that what was signed is what was read.
+        if line != format!("{ALGORITHM} {}", STANDARD.encode(&bytes)) {
+            return Err(odd("is not written as we write them"));
+        }
         let signed = bytes.len().checked_sub(SIGNATURE_BYTES).and_then(|n| bytes.get(..n));
         let ours = UnparsedPublicKey::new(&ED25519, self.pair.public_key().as_ref());
         let by_us = signed.is_some_and(|signed| ours.verify(signed, read.signature().as_bytes()).is_ok());

@@ -12,7 +12,7 @@ use bailiwick_broker::ssh::relay::InForce;
 use bailiwick_broker::ssh::{Config, PUBLIC_KEY, Scope, Ssh, Through};
 use bailiwick_broker::{
     Broker, BrokerError, Capabilities, Created, Credential, Did, Doing, Effective, Found, Handle, Login,
-    OnBehalf, Plan, Secret, Sight, Spec,
+    Plan, Secret, Sight, Spec,
 };
 use bailiwick_core::lease::{Mandate, Revocability, Step};
 use bailiwick_core::tool::{Effect, Manifest};
@@ -51,8 +51,9 @@ impl Log {
         self.folder.path().join(lease.as_str())
     }
 
-    fn begins(&self, lease: &LeaseId, line: &str) {
+    fn begins(&self, lease: &LeaseId, user: &str, line: &str) {
         std::fs::write(self.path(lease), format!("{line}\n")).unwrap();
+        std::fs::write(self.path(lease).with_extension("user"), user).unwrap();
         self.in_force.lock().unwrap().insert(lease.clone(), ());
     }
 
@@ -104,7 +105,7 @@ impl Broker for Logged {
             let handle = handle(plan);
             assert_eq!(self.ssh.claimed(&login), Some(handle.lease.clone()));
             let line = self.ssh.admit(&login, &handle, &plan.spec.on_behalf).unwrap();
-            self.log.begins(&handle.lease, &line);
+            self.log.begins(&handle.lease, &login.user, &line);
             let kept = Credential {
                 plain: created.credential.plain.clone(),
                 secret: created.credential.secret.clone(),
@@ -195,7 +196,8 @@ impl Host {
         std::process::Command::new("chmod").arg("a+rx").arg(folder.path()).status().unwrap();
         // What a host asks a node over HTTP is a file here: the same answer for the same three facts.
         let asks = format!(
-            "lease=$(printf %s \"$2\" | cut -d: -f2)\necho \"$1 $2 $3\" >> {0}/asked\nexec cat {0}/$lease",
+            "lease=$(printf %s \"$2\" | cut -d: -f2)\necho \"$1 $2 $3\" >> {0}/asked\n\
+             [ \"$1\" = \"$(cat {0}/$lease.user)\" ] && exec cat {0}/$lease",
             folder.path().display()
         );
         let sshd = Sshd::start(&public, &asks);
@@ -279,7 +281,7 @@ impl Client {
             write(
                 "proxy",
                 &format!(
-                    "exec 3<>/dev/tcp/127.0.0.1/{port} 4<&0\nprintf '%s\\n' 'bailiwick-relay 1 {} {pass}' >&3\n\
+                    "exec 3<>/dev/tcp/127.0.0.1/{port} 4<&0 2>/dev/null\nprintf '%s\\n' 'bailiwick-relay 1 {} {pass}' >&3\n\
                      cat <&4 >&3 & a=$!\ncat <&3 & b=$!\nwait -n\nkill $a $b 2>/dev/null\n",
                     plain["name"]
                 ),
