@@ -493,7 +493,8 @@ async fn another_login_and_another_lease_are_refused() {
     let line = std::fs::read_to_string(host.log.path(&other.lease)).unwrap();
     std::fs::write(host.log.path(&handle.lease), line).unwrap();
     assert!(!host.client(&mine.credential).lets_in().await);
-    assert!(host.sshd.log().contains("name is not a listed principal"), "{}", host.sshd.log());
+    let refused = host.sshd.log().matches("Certificate does not contain an authorized principal").count();
+    assert_eq!(refused, 3, "{}", host.sshd.log());
     end(&host.broker, &handle).await;
     end(&host.broker, &other).await;
 }
