@@ -44,8 +44,9 @@ fn reads_as_it_prints(value: &Value) {
 }
 
 fn look_for_origins(value: &Value) {
-    steering(value).iter().for_each(|leaf| drop(identify(leaf)));
+    steering(value, None);
     for leaf in leaves(value) {
+        identify(&leaf);
         mentions(&leaf);
         scan(&leaf);
     }

@@ -552,6 +552,135 @@ mod tests {
         );
     }
 
+    /// A constraint as it is written.
+    fn said(text: &str) -> Constraint {
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    // A handoff asks for less than its parent holds: that it is less has to be seen, or honest handoffs fail.
+    #[test]
+    fn what_is_plainly_smaller_is_seen_to_be_and_what_is_not_is_not() {
+        let nested = [
+            (r#"{"one_of": ["a", "b", "c"]}"#, r#"{"one_of": ["c", "a"]}"#),
+            (r#"{"spelled": ["1", "2"]}"#, r#"{"spelled": ["2"]}"#),
+            (r#"{"range": {}}"#, r#"{"range": {"min": 1}}"#),
+            (r#"{"range": {"min": 1}}"#, r#"{"range": {"min": 1, "max": 4}}"#),
+            (r#"{"range": {"max": 9}}"#, r#"{"range": {"min": 1, "max": 8.5}}"#),
+            (r#"{"range": {"min": -1.5, "max": 9}}"#, r#"{"range": {"min": -1, "max": 9}}"#),
+            (r#"{"prefix": "web-"}"#, r#"{"prefix": "web-1"}"#),
+            (r#"{"prefix": "Rent "}"#, r#"{"template": ["Rent for ", "."]}"#),
+            (r#"{"path_under": "/srv"}"#, r#"{"path_under": "/srv/data/"}"#),
+            (r#"{"host": "*.example.org"}"#, r#"{"host": "*.eu.example.org"}"#),
+            (r#"{"host": "*.example.org"}"#, r#"{"host": "api.example.org"}"#),
+            (r#"{"url": {"host": "*.example.org"}}"#, r#"{"url": {"host": "a.example.org", "path": "/v1"}}"#),
+            (r#"{"cidr": "10.0.0.0/8"}"#, r#"{"cidr": "10.2.0.0/16"}"#),
+            (r#"{"cidr": "2001:db8::/32"}"#, r#"{"cidr": "2001:db8:1::/48"}"#),
+            (
+                r#"{"each": {"item": {"prefix": "a"}, "max": 4}}"#,
+                r#"{"each": {"item": {"prefix": "ab"}, "max": 3}}"#,
+            ),
+            (r#"{"each": {"item": "never", "max": 1}}"#, r#"{"each": {"item": "any", "max": 0}}"#),
+            (r#"{"length": 5}"#, r#"{"length": 4}"#),
+            (r#"{"length": 5}"#, r#"{"each": {"item": "any", "max": 4}}"#),
+            (r#"{"all_of": [{"prefix": "a"}, {"length": 9}]}"#, r#"{"exact": "abc"}"#),
+            (r#"{"prefix": "a"}"#, r#"{"all_of": [{"length": 9}, {"prefix": "ab"}]}"#),
+            (r#""any""#, r#"{"length": 1}"#),
+            (r#"{"length": 1}"#, r#""never""#),
+        ];
+        for (larger, smaller) in nested {
+            let (larger, smaller) = (said(larger), said(smaller));
+            assert!(larger.contains(&smaller), "{larger:?} contains {smaller:?}");
+            assert!(!smaller.contains(&larger), "{smaller:?} does not contain {larger:?}");
+            assert_eq!((larger.meet(&smaller), smaller.meet(&larger)), (smaller.clone(), smaller));
+        }
+        let apart = [
+            (r#"{"prefix": "a"}"#, r#"{"prefix": "b"}"#),
+            (r#"{"range": {"min": 1, "max": 4}}"#, r#"{"range": {"min": 2, "max": 5}}"#),
+            (r#"{"host": "*.a.example"}"#, r#"{"host": "*.b.example"}"#),
+            (r#"{"url": {"host": "a.example"}}"#, r#"{"url": {"scheme": "http", "host": "a.example"}}"#),
+            (
+                r#"{"url": {"host": "a.example", "path": "/v1"}}"#,
+                r#"{"url": {"host": "a.example", "path": "/v2"}}"#,
+            ),
+            (r#"{"url": {"host": "a.example"}}"#, r#"{"url": {"host": "b.example"}}"#),
+            (r#"{"cidr": "10.0.0.0/8"}"#, r#"{"cidr": "11.0.0.0/8"}"#),
+            (r#"{"cidr": "10.0.0.0/8"}"#, r#"{"cidr": "2001:db8::/32"}"#),
+            (
+                r#"{"each": {"item": {"prefix": "a"}, "max": 4}}"#,
+                r#"{"each": {"item": {"prefix": "b"}, "max": 4}}"#,
+            ),
+            (r#"{"length": 5}"#, r#"{"prefix": "a"}"#),
+        ];
+        for (one, other) in apart {
+            let (one, other) = (said(one), said(other));
+            assert!(!one.contains(&other) && !other.contains(&one), "{one:?} and {other:?} lie apart");
+        }
+    }
+
+    #[test]
+    fn bounds_count_at_the_bound_itself() {
+        let text = |t: &str| Value::from(t);
+        let list = |n: usize| Value::List(vec![text("a"); n]);
+        check(
+            said(r#"{"length": 2}"#),
+            &[text("ab"), text("öö"), list(2)],
+            &[text("abc"), list(3), Value::Int(1)],
+        );
+        check(said(r#"{"each": {"item": "any", "max": 2}}"#), &[list(2)], &[list(3), text("a")]);
+        let number = |n: &str| Value::parse(n.as_bytes()).unwrap();
+        check(
+            said(r#"{"range": {"min": -2, "max": 2}}"#),
+            &[number("-2"), number("2"), number("-1.5"), number("1.5"), number("0.5"), number("-0.5")],
+            &[number("-2.5"), number("2.5"), number("3"), number("-3")],
+        );
+        check(
+            said(r#"{"range": {"min": -0.5, "max": 0.5}}"#),
+            &[Value::Int(0), number("-0.5"), number("0.5")],
+            &[Value::Int(1), Value::Int(-1), number("-0.75")],
+        );
+        check(
+            said(r#"{"cidr": "2001:db8::/33"}"#),
+            &[text("2001:db8::1")],
+            &[text("2001:db8:8000::1"), text("10.0.0.1"), text("x")],
+        );
+        check(said(r#"{"cidr": "0.0.0.0/0"}"#), &[text("10.0.0.1")], &[text("::1")]);
+        assert!(Cidr::parse("10.0.0.0/33").is_none() && Cidr::parse("::/129").is_none());
+    }
+
+    #[test]
+    fn a_url_without_a_path_means_the_whole_host() {
+        let whole = said(r#"{"url": {"host": "a.example"}}"#);
+        assert_eq!(whole, said(r#"{"url": {"scheme": "https", "host": "a.example", "path": "/"}}"#));
+        check(
+            whole,
+            &[Value::from("https://a.example"), Value::from("https://a.example/v1?x=1")],
+            &[
+                Value::from("http://a.example/"),
+                Value::from("https://a.example.evil.example/"),
+                Value::from("ftp://a.example/"),
+            ],
+        );
+    }
+
+    #[test]
+    fn only_what_leaves_nothing_open_counts_as_chosen() {
+        for pinned in [
+            r#"{"exact": 1}"#,
+            r#"{"spelled": ["1"]}"#,
+            r#"{"one_of": [1, 2]}"#,
+            r#"{"each": {"item": {"exact": 1}, "max": 3}}"#,
+            r#"{"each": {"item": "any", "max": 0}}"#,
+            r#"{"all_of": [{"length": 9}, {"spelled": ["1"]}]}"#,
+        ] {
+            assert!(said(pinned).is_pinned(), "{pinned}");
+        }
+        for open in
+            [r#""any""#, r#"{"prefix": "a"}"#, r#"{"each": {"item": "any", "max": 3}}"#, r#"{"length": 0}"#]
+        {
+            assert!(!said(open).is_pinned(), "{open}");
+        }
+    }
+
     // proves: A25, A47
     #[test]
     fn paths_hosts_and_urls_that_two_parsers_read_differently_are_refused() {
