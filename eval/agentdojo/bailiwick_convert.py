@@ -47,6 +47,7 @@ def manifest(suite: str, tool: str, spec: dict, kinds: dict) -> dict:
         "reversible": effect == "read" or (effect == "update" and "target" not in roles.values()),
         "args": {name: argument(name, role, records) for name, role in roles.items()},
         "result": [typed(rule(r), of) for r in kinds.get(spec.get("result"), [])],
+        "reported_by_caller": True,  # the guard holds the agents' keys, makes the calls and reports what came of them
     }
     if effect == "read":
         out["open_args"] = True

@@ -83,7 +83,7 @@ def test_manifests_say_what_the_file_says_and_the_strictest_where_it_says_nothin
     by_tool = {m["tool"].split(".")[1]: m for m in convert.manifests(SUITE, SHOP)}
     assert set(by_tool) == {"find_orders", "list_customers", "send_note", "deliver", "book_van", "fetch_page", "cancel"}
     assert by_tool["find_orders"]["open_args"] and by_tool["find_orders"]["effect"] == "read"
-    assert by_tool["send_note"] | {"args": 0} == {"tool": "flower-shop.send_note", "effect": "egress", "reversible": False, "args": 0, "result": []}
+    assert by_tool["send_note"] | {"args": 0} == {"tool": "flower-shop.send_note", "effect": "egress", "reversible": False, "args": 0, "result": [], "reported_by_caller": True}
     assert by_tool["send_note"]["args"]["text"] == {"role": "content"}
     assert by_tool["deliver"]["reversible"] and not by_tool["book_van"]["reversible"], "it reaches somebody"
     assert by_tool["cancel"]["effect"] == "delete"

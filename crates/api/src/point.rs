@@ -161,6 +161,9 @@ pub struct Outcome {
     pub status: OutcomeStatus,
     /// The structured result, if it was JSON within the caps; feeds labels and explained values.
     pub result: Option<Value>,
+    /// What else the agent is shown of it: texts that are no JSON, and what was not clean enough for `result`. By them
+    /// it is known again what agents wrote earlier; they explain nothing.
+    pub words: Vec<String>,
     /// Bytes of the result as received.
     pub bytes: u64,
     /// A short note on failure, from the enforcement point, without upstream secrets.

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use bailiwick_core::declassify::Lowered;
 use bailiwick_core::event::{Decided, HandedOff, Reported, Ruled, TaskEvent, Went};
-use bailiwick_core::label::{Label, Level};
+use bailiwick_core::label::Label;
 use bailiwick_core::origin::Sourced;
 use bailiwick_core::tool::Effect;
 use bailiwick_core::{Digest, Value};
@@ -48,6 +49,15 @@ pub struct Movement {
     pub stripped: Vec<String>,
     /// What it was labelled.
     pub label: Label,
+    /// How that label was lowered for this passing, in words; for what goes into a tool, `label` is the one before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub declassified: Vec<String>,
+    /// The fields of a result that its manifest trusts here, each with how many values it explains.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub explains: BTreeMap<String, usize>,
+    /// Whether the caller itself reported it and nobody vouches for that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
     /// Hash of a result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Digest>,
@@ -67,13 +77,7 @@ pub fn movements<'a>(events: impl IntoIterator<Item = (u64, &'a TaskEvent)>) -> 
 
 /// A label in words: `confidential, pii, untrusted from tickets.get`.
 pub fn in_words(label: &Label) -> String {
-    let level = match label.level {
-        Level::Public => "public",
-        Level::Internal => "internal",
-        Level::Confidential => "confidential",
-        Level::Secret => "secret",
-    };
-    let mut parts = vec![level.to_owned()];
+    let mut parts = vec![label.level.as_str().to_owned()];
     parts.extend(label.classes.iter().map(ToString::to_string));
     if !label.is_trusted() {
         let from: Vec<&str> = label.untrusted.iter().map(String::as_str).collect();
@@ -126,6 +130,9 @@ impl Seen {
             what: fields(&decided.args),
             stripped: Vec::new(),
             label: decided.label.clone(),
+            declassified: decided.declassified.iter().map(Lowered::in_words).collect(),
+            explains: BTreeMap::new(),
+            claimed: false,
             result: None,
             sources: decided.sources.iter().map(Sourced::in_words).collect(),
             went: went.to_owned(),
@@ -153,6 +160,9 @@ impl Seen {
                 what: Vec::new(),
                 stripped: Vec::new(),
                 label: reported.label.clone(),
+                declassified: reported.declassified.iter().map(Lowered::in_words).collect(),
+                explains: by_field(reported),
+                claimed: reported.claimed,
                 result: reported.result,
                 sources: Vec::new(),
                 went: went.to_owned(),
@@ -171,11 +181,23 @@ impl Seen {
             what: fields(&handed.delivered),
             stripped: handed.stripped.iter().cloned().collect(),
             label: made.map(|grant| grant.label.clone()).unwrap_or_default(),
+            declassified: Vec::new(),
+            explains: BTreeMap::new(),
+            claimed: false,
             result: None,
             sources: handed.sources.iter().map(Sourced::in_words).collect(),
             went: if made.is_some() { "done" } else { "denied" }.to_owned(),
         });
     }
+}
+
+/// How many values each trusted field of a result explains.
+fn by_field(reported: &Reported) -> BTreeMap<String, usize> {
+    let mut out = BTreeMap::new();
+    for (_, field) in &reported.explains {
+        *out.entry(field.chars().take(64).collect()).or_insert(0) += 1;
+    }
+    out
 }
 
 fn fields(value: &Value) -> Vec<String> {

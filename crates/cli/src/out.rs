@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use bailiwick_core::origin::visible;
 use clap::ValueEnum;
 use comfy_table::{Cell, ContentArrangement, Table};
 use serde::Serialize;
@@ -169,15 +170,8 @@ pub(crate) fn table(paint: Paint, headings: &[&str], rows: Vec<Vec<String>>) -> 
 
 /// Text of others, fit for a terminal: one line, no control characters, bounded.
 pub(crate) fn plain(text: &str, most: usize) -> String {
-    let mut shown: String = text
-        .chars()
-        .map(|c| if c.is_whitespace() { ' ' } else { c })
-        .filter(|c| {
-            !c.is_control()
-                && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        })
-        .take(most)
-        .collect();
+    let mut shown: String =
+        text.chars().map(|c| if c.is_whitespace() { ' ' } else { visible(c) }).take(most).collect();
     if text.chars().count() > most {
         shown.push('…');
     }
@@ -218,7 +212,7 @@ mod tests {
 
     #[test]
     fn words_of_others_cannot_move_the_cursor() {
-        assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}d", 80), "a[2Jb cd");
+        assert_eq!(plain("a\u{1b}[2Jb\nc\u{202e}d", 80), "a\u{fffd}[2Jb c\u{fffd}d");
         assert_eq!(plain("abcdef", 3), "abc…");
     }
 

@@ -88,6 +88,8 @@ pub struct Approval {
     pub shown: Value,
     /// The frozen act.
     pub act: Digest,
+    /// The policies under which it was asked. Under others it is void.
+    pub policy: Digest,
     /// The rule that asked and its reason.
     pub rule: String,
     /// Why a human is needed.

@@ -14,11 +14,14 @@ use crate::agent::{APPROVERS, Agent};
 use crate::approval::{Approval, AskTerms, FrozenAct, State, redact};
 use crate::capability::{Spent, Uncovered};
 use crate::chain::{Deviation, Risk, Step};
+use crate::declassify::{self, Lowered};
 use crate::event::{Asked, Cause, Charge, Decided, Ruled, TaskEvent, Why};
 use crate::grant::{Grant, Held};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, GroupId, PrincipalId, StepId, ToolId};
 use crate::label::Label;
-use crate::origin::{Kind, Origin, Sourced, Wanted, host_in_domains, in_domains, leaves, mentions, steering};
+use crate::origin::{
+    Identifier, Kind, Origin, Sourced, Wanted, host_in_domains, in_domains, leaves, mentions, steering,
+};
 use crate::registry::Registry;
 use crate::task::{Task, TaskState};
 use crate::time::Time;
@@ -207,6 +210,8 @@ impl Ruling {
 pub const RECORDED_MAX: usize = 16_384;
 /// The member of recorded arguments that stands for those too long to be recorded: their hash.
 pub const SHORTENED: &str = "[sha256]";
+/// The code of a call whose question was asked under other policies: it must be asked anew.
+pub const RENEW: &str = "approval.policy_changed";
 /// The code of a call that waits for people who have been asked already.
 pub const PENDING: &str = "approval.pending";
 /// How long after its decision an allowed call may still be started.
@@ -228,6 +233,7 @@ pub fn decide(scene: Scene<'_>, request: &Request) -> Ruling {
 /// What a call may do if everything holds.
 struct Yes<'a> {
     charge: Charge,
+    declassified: Vec<Lowered>,
     step: Option<&'a Step>,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
@@ -239,6 +245,7 @@ struct Yes<'a> {
 struct Question {
     why: Why,
     terms: AskTerms,
+    declassified: Vec<Lowered>,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
     sources: Vec<Sourced>,
@@ -274,7 +281,9 @@ fn judge<'a>(scene: Scene<'a>, request: &Request, observed: &mut Option<Observed
     let args = arguments(manifest, &request.args)?;
     let (place, spent_up) = capability(scene, line, manifest, args)?;
     let step = chain_step(scene, agent, manifest, args)?;
-    let label = grant.label.join(&request.claims);
+    let seen = grant.label.join(&request.claims);
+    let (label, declassified) =
+        declassify::of_call(manifest, args, &seen, &scene.registry.directory().own_domains);
     let Explanation { origins, unexplained, sources } = explain(scene, line, manifest, args, step, place);
     let fixed = |name: &str| pinned_by_step(step, name) || pinned_by_root(line, place, name);
     let flow = Flow::of(manifest, args, fixed, |wanted| is_inside(scene.registry, wanted));
@@ -291,6 +300,7 @@ fn judge<'a>(scene: Scene<'a>, request: &Request, observed: &mut Option<Observed
             place,
             spent_up,
             label,
+            declassified,
             origins,
             unexplained,
             sources,
@@ -310,6 +320,7 @@ struct Case<'a, 'r> {
     place: u16,
     spent_up: Option<&'static str>,
     label: Label,
+    declassified: Vec<Lowered>,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
     sources: Vec<Sourced>,
@@ -732,13 +743,21 @@ pub(crate) fn wanted(arg: Option<&Arg>, role: Role, value: &Value) -> Vec<Wanted
     let mut wanted: Vec<_> = if role.steers() {
         steering(value, arg)
     } else {
-        leaves(value).iter().flat_map(|leaf| mentions(leaf)).map(Wanted::One).collect()
+        leaves(value).iter().flat_map(|leaf| sought(arg, leaf)).map(Wanted::One).collect()
     };
     if role.steers() && wanted.is_empty() {
         return wanted;
     }
-    wanted.extend(member_names(value).into_iter().flat_map(mentions).map(Wanted::One));
+    wanted.extend(member_names(value).into_iter().flat_map(|name| sought(arg, name)).map(Wanted::One));
     wanted
+}
+
+/// The identifiers in a text that the manifest wants looked for: what it lists, or what anybody could follow.
+fn sought(arg: Option<&Arg>, text: &str) -> BTreeSet<Identifier> {
+    match arg.filter(|arg| !arg.role.steers()).and_then(|arg| arg.scan.as_ref()) {
+        Some(listed) => listed.iter().flat_map(|sought| sought.find(text)).collect(),
+        None => mentions(text),
+    }
 }
 
 /// Whether something in an argument has to be explained and is not.
@@ -865,6 +884,7 @@ fn consent<'a>(
     Err(Halt::Ask(alloc::boxed::Box::new(Question {
         why,
         terms,
+        declassified: case.declassified,
         origins: case.origins,
         unexplained: case.unexplained,
         sources: case.sources,
@@ -946,6 +966,7 @@ fn yes<'a>(case: Case<'a, '_>, presented: Option<&Approval>, rules: &str) -> Yes
     }
     Yes {
         charge: Charge { capability: case.place, spent },
+        declassified: case.declassified,
         step: case.step,
         origins: case.origins,
         unexplained: case.unexplained,
@@ -969,6 +990,10 @@ fn presented<'a>(
     let Some(approval) = scene.task.approval(handle) else {
         return refuse("approval.unknown", "there is no such approval in this task");
     };
+    if approval.policy != scene.policy.version() && matches!(approval.state, State::Waiting | State::Approved)
+    {
+        return refuse(RENEW, "the policies have changed since this was asked, so the question is void");
+    }
     let act = act(scene, request, approval.until, pin).digest();
     if approval.grant != case.grant.id || approval.agent != case.agent.id {
         return refuse(
@@ -1166,6 +1191,7 @@ impl<'a> Draft<'a> {
             why: why(0, "undecided", "none", String::new(), ""),
             chain_step: None,
             label,
+            declassified: Vec::new(),
             origins: BTreeMap::new(),
             unexplained: BTreeSet::new(),
             observed: None,
@@ -1185,6 +1211,7 @@ impl<'a> Draft<'a> {
         self.decided.outcome = Ruled::Allow;
         self.decided.why = yes.why;
         self.decided.chain_step = yes.step.map(|s: &Step| -> StepId { s.id.clone() });
+        self.decided.declassified = yes.declassified;
         self.decided.origins = yes.origins;
         self.decided.unexplained = yes.unexplained;
         self.decided.sources = yes.sources;
@@ -1211,6 +1238,7 @@ impl<'a> Draft<'a> {
 
     fn ask(mut self, question: Question) -> Ruling {
         let limits = &self.scene.task.opening().limits;
+        self.decided.declassified = question.declassified;
         self.decided.origins = question.origins;
         self.decided.unexplained = question.unexplained;
         self.decided.sources = question.sources;

@@ -10,6 +10,7 @@ use crate::amendment::{Amended, Proposed};
 use crate::approval::{AskTerms, Vote};
 use crate::capability::{Capability, Spent};
 use crate::chain::Chain;
+use crate::declassify::Lowered;
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, LeaseId, PrincipalId, StepId, TaskId, ToolId};
 use crate::input::InputTypes;
 use crate::label::Label;
@@ -249,6 +250,9 @@ pub struct Decided {
     /// The branch's label when it was decided.
     #[serde(default, skip_serializing_if = "is_bottom")]
     pub label: Label,
+    /// How that label was lowered for what goes into the tool, by declarations of its manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declassified: Vec<Lowered>,
     /// Where each steering argument's value came from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub origins: BTreeMap<String, Origin>,
@@ -308,6 +312,12 @@ pub struct Reported {
     pub went: Went,
     /// The label the result brought into the branch.
     pub label: Label,
+    /// How that label was lowered before, by declarations of the tool's manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declassified: Vec<Lowered>,
+    /// Whether the caller itself reported it and nobody vouches for that: then it explains nothing.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub claimed: bool,
     /// Hash of the result, if it was kept whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Digest>,

@@ -491,7 +491,7 @@ fn is_day(text: &str) -> bool {
 }
 
 /// Whether a text has a shape. Each `*` takes as little as it can; the rest decides, in one pass per `*`.
-fn fits_pattern(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits_pattern(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     let mut back: Option<(usize, usize)> = None;

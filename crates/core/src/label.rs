@@ -24,6 +24,18 @@ pub enum Level {
     Secret,
 }
 
+impl Level {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Public => "public",
+            Level::Internal => "internal",
+            Level::Confidential => "confidential",
+            Level::Secret => "secret",
+        }
+    }
+}
+
 /// Confidentiality with data classes, and integrity with origins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -128,8 +128,9 @@ pub struct Sourced {
     pub seen: Option<(String, String)>,
 }
 
-/// Characters that change how others are shown, or are not seen at all, become a mark.
-fn visible(c: char) -> char {
+/// Characters that change how others are shown, or are not seen at all, become a mark: left out, they would make two
+/// different texts look the same.
+pub fn visible(c: char) -> char {
     let hidden = c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
@@ -432,7 +433,7 @@ pub fn mentions(text: &str) -> BTreeSet<Identifier> {
 const TRAILING: [char; 6] = ['.', ':', '!', '?', '*', '_'];
 
 /// Characters at which a word of free text ends.
-fn ends_word(c: char) -> bool {
+pub(crate) fn ends_word(c: char) -> bool {
     c.is_whitespace()
         || matches!(c, ',' | ';' | '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '`' | '{' | '}' | '|')
 }
@@ -758,7 +759,11 @@ fn show(value: &Value, field: &str, out: &mut BTreeMap<Identifier, String>) {
 }
 
 /// Whether a condition holds for a record. A missing field means no.
-fn holds(when: Option<&When>, record: Option<&BTreeMap<String, Value>>, own: &BTreeSet<String>) -> bool {
+pub(crate) fn holds(
+    when: Option<&When>,
+    record: Option<&BTreeMap<String, Value>>,
+    own: &BTreeSet<String>,
+) -> bool {
     let Some(when) = when else { return true };
     let Some(text) = record.and_then(|r| r.get(&when.field)).and_then(Value::spelled) else { return false };
     (!when.own_domain || in_domains(&text, own))

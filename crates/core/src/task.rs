@@ -464,7 +464,9 @@ impl Task {
                 self.seen.entry(id.clone()).or_insert_with(place);
             }
         }
-        for (id, field) in reported.explains.iter().filter(|(id, _)| !self.written.may_be(id)) {
+        // What a caller claims explains nothing, whatever the event says.
+        let vouched = reported.explains.iter().filter(|_| !reported.claimed);
+        for (id, field) in vouched.filter(|(id, _)| !self.written.may_be(id)) {
             let origin = Origin::Result { tool: String::from(call.tool.as_str()), field: field.clone() };
             self.explained.add(id.clone(), origin);
         }
@@ -576,6 +578,7 @@ fn question(decided: &Decided, asked: &Asked, at: Time) -> Approval {
         tool: decided.tool.clone(),
         shown: decided.args.clone(),
         act: asked.act,
+        policy: decided.policy,
         rule: decided.why.rule.clone(),
         reason: decided.why.reason.clone(),
         terms: asked.terms.clone(),
@@ -600,6 +603,7 @@ fn proposal(proposed: &Proposed, asked: &Asked, at: Time) -> Option<Approval> {
         tool,
         shown: Value::from([("steps", shown(&proposed.steps))]),
         act: asked.act,
+        policy: proposed.policy,
         rule: proposed.why.rule.clone(),
         reason: proposed.why.reason.clone(),
         terms: asked.terms.clone(),

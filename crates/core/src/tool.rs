@@ -9,8 +9,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::declassify::{DECLASSIFIERS_MAX, Declassifier};
 use crate::ids::{SystemId, ToolId};
 use crate::label::Label;
+use crate::sought::{SOUGHT_MAX, Sought};
 use crate::typed::ValueType;
 use crate::value::Digest;
 
@@ -89,12 +91,27 @@ pub struct Arg {
     /// The types of members inside it, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub members: BTreeMap<String, ValueType>,
+    /// Which identifiers are looked for inside it, each of which must be explained. Absent: addresses, links, accounts
+    /// and international telephone numbers. It replaces them; an empty list looks for none. Not for what steers, which
+    /// is explained as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Vec<Sought>>,
 }
 
 impl Arg {
     /// An optional argument of this role, of no stated type; for builders.
     pub fn of_role(role: Role) -> Self {
-        Arg { role, required: false, amount: false, of: None, members: BTreeMap::new() }
+        Arg { role, required: false, amount: false, of: None, members: BTreeMap::new(), scan: None }
+    }
+    fn validate(&self) -> Result<(), &'static str> {
+        let Some(scan) = &self.scan else { return Ok(()) };
+        if self.role.steers() {
+            return Err("steers, so it is explained as a whole and not scanned: remove `scan`");
+        }
+        if scan.len() > SOUGHT_MAX {
+            return Err("is scanned for more than 16 kinds of identifiers");
+        }
+        scan.iter().try_for_each(Sought::validate)
     }
 }
 
@@ -195,6 +212,13 @@ pub struct Manifest {
     /// Whether results as a whole come from the organisation itself, so that reading them taints nothing.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub trusted_result: bool,
+    /// What this tool takes out of what passes through it. Nothing else ever lowers a label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declassifies: Vec<Declassifier>,
+    /// Whether the callers themselves run it and report its results, and whoever holds their keys is an enforcement
+    /// point. Otherwise what a caller reports of a result is a claim: it explains nothing and is untrusted.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub reported_by_caller: bool,
     /// What of this was guessed from the tool server's own words, with what each guess rests on. A manifest with
     /// guesses classifies nothing: a person takes each one away by confirming it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -219,6 +243,8 @@ impl Manifest {
             labels: Label::bottom(),
             sink: None,
             trusted_result: false,
+            declassifies: Vec::new(),
+            reported_by_caller: false,
             guess: BTreeMap::new(),
         }
     }
@@ -231,6 +257,20 @@ impl Manifest {
     /// Whether a call may carry an argument of this name.
     pub fn takes(&self, name: &str) -> bool {
         self.args.contains_key(name) || (self.open_args && self.effect == Effect::Read)
+    }
+    /// Checks what serde cannot: declassifiers that say something, and few enough to be read.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.declassifies.len() > DECLASSIFIERS_MAX {
+            return Err(alloc::format!("{} has more than {DECLASSIFIERS_MAX} declassifiers", self.tool));
+        }
+        for (place, rule) in self.declassifies.iter().enumerate() {
+            let odd = |what| alloc::format!("declassifier {} of {} {what}", place + 1, self.tool);
+            rule.validate().map_err(odd)?;
+        }
+        self.args.iter().try_for_each(|(name, arg)| {
+            let odd = |what| alloc::format!("argument `{name}` of {} {what}", self.tool);
+            arg.validate().map_err(odd)
+        })
     }
     /// The one argument that is measured as an amount, if any.
     pub fn amount_arg(&self) -> Option<&str> {

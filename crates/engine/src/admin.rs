@@ -92,6 +92,7 @@ impl Engine {
         manifest: Manifest,
         pin: Option<Digest>,
     ) -> Result<(), EngineError> {
+        manifest.validate().map_err(|what| EngineError::invalid("tool.manifest", what))?;
         if !manifest.guess.is_empty() {
             let guesses: Vec<&str> = manifest.guess.keys().map(String::as_str).collect();
             let what = format!(

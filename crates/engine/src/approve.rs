@@ -5,7 +5,7 @@ use bailiwick_core::amendment::take_up;
 use bailiwick_core::approval::{Approval, FrozenAct, State, Vote, is_narrower};
 use bailiwick_core::decision::{Scene, may_vote, pin_of};
 use bailiwick_core::event::{Guarantees, TaskEvent};
-use bailiwick_core::value::Value;
+use bailiwick_core::value::{Digest, Value};
 use bailiwick_core::{ApprovalId, PrincipalId, TaskId, Time};
 
 use crate::error::EngineError;
@@ -44,6 +44,8 @@ pub struct Waiting {
     pub unexplained: Vec<String>,
     /// Where the values of its arguments came from.
     pub sources: Vec<bailiwick_core::origin::Sourced>,
+    /// Whether the policies have changed since it was asked, so that no answer counts any more.
+    pub void: bool,
     /// The question.
     pub approval: Approval,
     /// The agent's own words: untrusted.
@@ -102,7 +104,9 @@ impl Engine {
                 };
                 crate::decide::at_the_door(scene, caller)?;
                 let ends = task.grant(&caller.grant).map_or(now, |g| g.until);
-                task.approval(approval).filter(|a| a.grant == caller.grant).map(|a| state(a, now, ends))
+                let policy = scene.policy.version();
+                let own = task.approval(approval).filter(|a| a.grant == caller.grant);
+                own.map(|a| state(a, now, ends, policy))
             })
             .await?;
         state.ok_or_else(|| EngineError::missing("approval of yours", approval))
@@ -117,6 +121,7 @@ impl Engine {
             let (Some(task), Ok(approval)) = (task, ApprovalId::parse(&key)) else { continue };
             if let Some(waiting) = self.question(&task, &approval).await?
                 && waiting.approval.state == State::Waiting
+                && !waiting.void
                 && now < waiting.approval.until
             {
                 out.push(waiting);
@@ -152,6 +157,8 @@ impl Engine {
                 unexplained: Vec::new(),
                 sources: Vec::new(),
                 says: None,
+                void: matches!(approval.state, State::Waiting | State::Approved)
+                    && approval.policy != authority.policy.version(),
                 approval,
             })
         });
@@ -200,7 +207,7 @@ fn checked(scene: Scene<'_>, by: &PrincipalId, id: &ApprovalId, vote: &VoteAsk) 
         };
         return Err(EngineError::forbidden("approval.not_yours", why));
     }
-    let settled = match (&approval.state, state(approval, scene.now, scene.now)) {
+    let settled = match (&approval.state, state(approval, scene.now, scene.now, scene.policy.version())) {
         (State::Waiting, ApprovalState::Waiting { .. }) => None,
         (_, ApprovalState::Closed { reason }) => Some(reason),
         _ => Some("it has been answered already".to_owned()),
@@ -257,12 +264,16 @@ fn narrowed(scene: Scene<'_>, approval: &Approval, args: &Value) -> Result<Vote,
 }
 
 /// What a question's state means to the one who asked. An amendment that was approved holds until the grant ends.
-fn state(approval: &Approval, now: Time, ends: Time) -> ApprovalState {
+/// One that was asked under other policies is void, so that whoever asked asks anew and nobody waits for nothing.
+fn state(approval: &Approval, now: Time, ends: Time, policy: Digest) -> ApprovalState {
     match &approval.state {
         State::Used { .. } if approval.amends.is_some() => {
             ApprovalState::Approved { until: ends, narrowed: None }
         }
         State::Denied { reason, .. } => ApprovalState::Denied { reason: reason.clone() },
+        State::Waiting | State::Approved if approval.policy != policy => ApprovalState::Closed {
+            reason: "the policies have changed since it was asked, so the agent must ask anew".to_owned(),
+        },
         State::Used { .. } => ApprovalState::Closed { reason: "it has been used".to_owned() },
         _ if now >= approval.until => {
             ApprovalState::Closed { reason: "nobody answered or used it in time, which means no".to_owned() }

@@ -134,7 +134,7 @@ impl Engine {
         let effective = within(patience, target.broker.describe(&known)).await;
         let lease = self.release(caller, lease, &created, effective).await?;
         // The branch is labelled before anybody can read with it.
-        let done = Report { status: OutcomeStatus::Done, result: None, bytes: 0, note: None };
+        let done = Report { status: OutcomeStatus::Done, result: None, words: vec![], bytes: 0, note: None };
         self.report(caller, permit.decision(), done).await?;
         Ok(Given { lease, effect: plan.effect, credential: created.credential })
     }
@@ -281,8 +281,13 @@ impl Engine {
     /// Nothing was given: the call failed, and what may have been created goes.
     async fn not_given(&self, caller: &Caller, permit: &Permit, lease: &LeaseId, error: &EngineError) {
         let why = format!("it could not be given: {}", error.reason);
-        let outcome =
-            Report { status: OutcomeStatus::Failed, result: None, bytes: 0, note: Some(error.code.clone()) };
+        let outcome = Report {
+            status: OutcomeStatus::Failed,
+            result: None,
+            words: vec![],
+            bytes: 0,
+            note: Some(error.code.clone()),
+        };
         if let Err(error) = self.report(caller, permit.decision(), outcome).await {
             tracing::debug!(code = %error.code, "the failed lease's call was reported already");
         }

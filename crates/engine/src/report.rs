@@ -4,6 +4,7 @@ use bailiwick_api::{Caller, Outcome, OutcomeStatus};
 use bailiwick_core::DecisionId;
 use bailiwick_core::capability::Spent;
 use bailiwick_core::decision::Scene;
+use bailiwick_core::declassify;
 use bailiwick_core::event::{Reported, TaskEvent, Went};
 use bailiwick_core::label::Label;
 use bailiwick_core::origin::{Identifier, harvest, shows};
@@ -17,16 +18,41 @@ use crate::error::EngineError;
 use crate::log::{Engine, RACES_MAX};
 use crate::memory::{Deposit, Memory};
 
+/// Values that one event shows; beside the explained ones they must fit into it.
+const SHOWN_MAX: usize = 64;
 /// Bytes of explained values that one event may carry; what does not fit stays unexplained.
 const EXPLAINS_BYTES: usize = 40_000;
 
 impl Engine {
-    /// Records the outcome of an allowed call. A decision is reported once; a second report is refused.
+    /// Records the outcome of an allowed call as an enforcement point saw it. A decision is reported once; a second
+    /// report is refused.
     pub async fn report(
         &self,
         caller: &Caller,
         decision: &DecisionId,
         outcome: Outcome,
+    ) -> Result<(), EngineError> {
+        self.record(caller, decision, outcome, Reporter::Enforcement).await
+    }
+
+    /// Records the outcome of an allowed call as the caller itself tells it. Unless the tool's manifest says that
+    /// callers run it themselves, that is a claim: whoever holds an agent's key could make it up, and so the result
+    /// explains nothing, is vouched for by nobody and lowers no label (A34).
+    pub async fn report_by_caller(
+        &self,
+        caller: &Caller,
+        decision: &DecisionId,
+        outcome: Outcome,
+    ) -> Result<(), EngineError> {
+        self.record(caller, decision, outcome, Reporter::Caller).await
+    }
+
+    async fn record(
+        &self,
+        caller: &Caller,
+        decision: &DecisionId,
+        outcome: Outcome,
+        by: Reporter,
     ) -> Result<(), EngineError> {
         let cell = self.cell(&caller.task);
         let mut held = cell.lock().await;
@@ -39,10 +65,10 @@ impl Engine {
             let (reported, left) = self
                 .remembering(|memory| {
                     let manifest = registry.tool(&call.tool).and_then(|t| t.manifest.as_ref());
-                    let reported = reported(registry, memory, decision, &call.tool, &outcome);
+                    let (reported, made) = reported(registry, memory, decision, &call.tool, &outcome, by);
                     let wrote = manifest.is_some_and(|m| m.effect != Effect::Read);
                     let label = task.grant(&call.grant).map(|g| &g.label).filter(|_| wrote);
-                    let left = label.and_then(|l| Deposit::of_result(l, &call.tool, &reported.explains));
+                    let left = label.and_then(|l| Deposit::of_result(l, &call.tool, &made));
                     (reported, left)
                 })
                 .await?;
@@ -70,6 +96,15 @@ impl Engine {
     }
 }
 
+/// Who tells what came of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reporter {
+    /// An enforcement point of ours, which made the call.
+    Enforcement,
+    /// The one who asked, over the API.
+    Caller,
+}
+
 fn waiting<'t>(task: &'t Task, caller: &Caller, decision: &DecisionId) -> Result<&'t OpenCall, EngineError> {
     let Some(call) = task.open_calls().get(decision) else {
         return Err(EngineError::new(
@@ -87,54 +122,83 @@ fn waiting<'t>(task: &'t Task, caller: &Caller, decision: &DecisionId) -> Result
     Ok(call)
 }
 
+/// What is recorded of an outcome, and the values that would be explained by it had nobody written them.
 fn reported(
     registry: &Registry,
     memory: &Memory,
     decision: &DecisionId,
     tool: &bailiwick_core::ToolId,
     outcome: &Outcome,
-) -> Reported {
+    by: Reporter,
+) -> (Reported, Vec<(Identifier, String)>) {
     let manifest = registry.tool(tool).and_then(|t| t.manifest.as_ref());
+    let claimed = by == Reporter::Caller && !manifest.is_some_and(|m| m.reported_by_caller);
     let done = outcome.status == OutcomeStatus::Done;
     let result = outcome.result.as_ref().filter(|_| done);
     let mut explains = match (manifest, result) {
         (Some(manifest), Some(result)) => explained(manifest, result, registry),
         _ => Vec::new(),
     };
+    let words = Value::List(outcome.words.iter().map(|text| Value::from(text.as_str())).collect());
     let known_again = result.map(|result| memory.label(result, &explains)).unwrap_or_default();
+    let known_again = known_again.join(&memory.label(&words, &[]));
     let assigned = |field: &str| {
         let rules = manifest.iter().flat_map(|m| &m.result);
         rules.into_iter().any(|rule| rule.assigned && rule.path == field)
     };
     explains.retain(|(id, field)| assigned(field) || !memory.may_be(id));
-    let shows = result.map(|result| unexplained(result, &explains)).unwrap_or_default();
-    Reported {
+    let made = explains.clone();
+    if claimed {
+        explains.clear();
+    }
+    let shows = unexplained([result, Some(&words)].into_iter().flatten(), &explains);
+    let own = label(manifest, tool, claimed);
+    let (label, declassified) = match (manifest, result) {
+        (Some(manifest), Some(result)) if !claimed => {
+            let domains = &registry.directory().own_domains;
+            declassify::of_result(manifest, result, &own, &known_again, domains)
+        }
+        _ => (own.join(&known_again), Vec::new()),
+    };
+    let reported = Reported {
         decision: decision.clone(),
         went: match outcome.status {
             OutcomeStatus::Done => Went::Done,
             OutcomeStatus::Failed => Went::Failed,
             OutcomeStatus::Unknown => Went::Unknown,
         },
-        label: label(manifest, tool).join(&known_again),
+        label,
+        declassified,
+        claimed,
         result: outcome.result.as_ref().map(Value::digest),
         spent: Spent { bytes: outcome.bytes, rows: rows(outcome.result.as_ref()), ..Spent::default() },
         explains,
         shows,
         note: outcome.note.as_ref().map(|n| n.chars().take(500).collect()),
-    }
+    };
+    (reported, made)
 }
 
-/// What a result shows and does not explain.
-fn unexplained(result: &Value, explains: &[(Identifier, String)]) -> Vec<(Identifier, String)> {
-    let mut found = shows(result);
-    found.retain(|(id, _)| !explains.iter().any(|(known, _)| known == id));
+/// What a result and the words beside it show and do not explain; the first place of each counts.
+fn unexplained<'v>(
+    values: impl Iterator<Item = &'v Value>,
+    explains: &[(Identifier, String)],
+) -> Vec<(Identifier, String)> {
+    let mut found: Vec<(Identifier, String)> = Vec::new();
+    for (id, field) in values.flat_map(shows) {
+        let told = found.iter().chain(explains).any(|(known, _)| *known == id);
+        if !told && found.len() < SHOWN_MAX {
+            found.push((id, if field.is_empty() { "text".to_owned() } else { field }));
+        }
+    }
     found
 }
 
 /// What reading this result does to the branch: the manifest's label, and untrusted unless it says otherwise.
-fn label(manifest: Option<&Manifest>, tool: &bailiwick_core::ToolId) -> Label {
+/// What a caller claims is never trusted.
+fn label(manifest: Option<&Manifest>, tool: &bailiwick_core::ToolId, claimed: bool) -> Label {
     match manifest {
-        Some(m) if m.trusted_result => m.labels.clone(),
+        Some(m) if m.trusted_result && !claimed => m.labels.clone(),
         Some(m) => m.labels.join(&Label::untrusted(tool.as_str())),
         None => Label::untrusted(tool.as_str()),
     }

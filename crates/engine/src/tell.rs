@@ -1,6 +1,7 @@
 //! What people ask of the record: lists, `why`, `trace`, the inventory. All of it is read from the log.
 
 use bailiwick_core::amendment::Proposed;
+use bailiwick_core::approval::State;
 use bailiwick_core::event::{Cause, Decided, Guarantees, HandedOff, Recorded, Ruled, TaskEvent};
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::value::Digest;
@@ -134,7 +135,7 @@ impl Engine {
     /// One task in one line.
     pub async fn summary(&self, id: &TaskId) -> Result<TaskSummary, EngineError> {
         let now = self.now();
-        self.with_task(id, |task, _| summary(task, now)).await
+        self.with_task(id, |task, authority| summary(task, now, authority.policy.version())).await
     }
 
     /// The folded task.
@@ -209,7 +210,7 @@ impl Engine {
     }
 }
 
-fn summary(task: &Task, now: Time) -> TaskSummary {
+fn summary(task: &Task, now: Time, policy: Digest) -> TaskSummary {
     let opening = task.opening();
     TaskSummary {
         task: opening.task.clone(),
@@ -225,7 +226,7 @@ fn summary(task: &Task, now: Time) -> TaskSummary {
         live_grants: task.grants().filter(|g| task.is_live(&g.id, now)).count() as u64,
         waiting: task
             .approvals()
-            .filter(|a| a.state == bailiwick_core::approval::State::Waiting && now < a.until)
+            .filter(|a| a.state == State::Waiting && a.policy == policy && now < a.until)
             .count() as u64,
         refusals: u64::from(task.refusals()),
         seeking: u64::from(task.seeking_score()),

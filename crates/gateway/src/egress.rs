@@ -391,7 +391,8 @@ impl<P: DecisionPoint, D: Door> Egress<P, D> {
             Ok(Decided::Ask(pending)) => Reply::unfit(unfit, &asked.method, target, Some(&pending.decision)),
             Ok(Decided::Allow(allow)) => {
                 let note = Some(unfit.code.to_owned());
-                let outcome = Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
+                let outcome =
+                    Outcome { status: OutcomeStatus::Failed, result: None, words: vec![], bytes: 0, note };
                 if let Err(error) = report(&*self.point, &asked.caller, &allow.decision, outcome).await {
                     tracing::error!(decision = %allow.decision, %error, "an outcome could not be recorded");
                 }
@@ -521,12 +522,18 @@ fn nowhere(address: &Address) -> Unfit {
 }
 
 fn outcome(method: &Method, done: &Result<Result<Clean, SendError>, Stopped>) -> Outcome {
-    let nothing =
-        |status, note: &str| Outcome { status, result: None, bytes: 0, note: Some(note.to_owned()) };
+    let nothing = |status, note: &str| Outcome {
+        status,
+        result: None,
+        words: vec![],
+        bytes: 0,
+        note: Some(note.to_owned()),
+    };
     match done {
         Ok(Ok(clean)) => Outcome {
             status: clean.outcome(method),
             result: clean.result.clone(),
+            words: clean.words(),
             bytes: clean.bytes,
             note: (!clean.status.is_success()).then(|| format!("HTTP status {}", clean.status.as_u16())),
         },

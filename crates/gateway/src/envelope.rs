@@ -287,6 +287,25 @@ impl Body {
         };
         (depth(&found) <= DEPTH_MAX).then_some(found)
     }
+
+    /// Every text in it that `structured` does not hold: an agent reads them all.
+    pub fn words(&self, structured: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
+        let members = self.value.as_map().into_iter().flatten();
+        // What is given as structure is there as `structured`, or it was not clean enough to be.
+        let beside = members.filter(|(name, _)| structured.is_none() || name.as_str() != "structuredContent");
+        beside.for_each(|(_, value)| texts(value, &mut out));
+        out
+    }
+}
+
+fn texts(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Text(text) => out.push(text.clone()),
+        Value::List(items) => items.iter().for_each(|item| texts(item, out)),
+        Value::Map(map) => map.values().for_each(|item| texts(item, out)),
+        _ => {}
+    }
 }
 
 /// Longest error text of a tool server that is passed on, in bytes.

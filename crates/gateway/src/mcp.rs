@@ -212,13 +212,21 @@ impl<P: DecisionPoint, D: Door> Gateway<P, D> {
 }
 
 fn outcome(done: &Result<Result<Body, CallError>, Stopped>) -> Outcome {
-    let nothing = |status, note: String| Outcome { status, result: None, bytes: 0, note: Some(note) };
+    let nothing = |status, note: String| Outcome {
+        status,
+        result: None,
+        words: Vec::new(),
+        bytes: 0,
+        note: Some(note),
+    };
     match done {
         Ok(Ok(body)) => {
             let failed = body.value.get("isError") == Some(&Value::Bool(true));
             let status = if failed { OutcomeStatus::Failed } else { OutcomeStatus::Done };
             let bytes = u64::try_from(body.bytes).unwrap_or(u64::MAX);
-            Outcome { status, result: body.structured(), bytes, note: None }
+            let result = body.structured();
+            let words = body.words(result.as_ref());
+            Outcome { status, result, words, bytes, note: None }
         }
         Ok(Err(error)) if error.may_have_happened() => {
             nothing(OutcomeStatus::Unknown, error.code().to_owned())

@@ -8,11 +8,12 @@ use bailiwick_core::agent::{Agent, Person};
 use bailiwick_core::amendment::{Addition, Proposal, Proposed, shown as shown_steps};
 use bailiwick_core::approval::{Approval, State};
 use bailiwick_core::decision::may_vote;
+use bailiwick_core::declassify::Lowered;
 use bailiwick_core::event::{Cause, Decided, HandedOff, Ruled, Why};
 use bailiwick_core::grant::Grant;
 use bailiwick_core::label::Label;
 use bailiwick_core::lease::{Lease, LeaseState};
-use bailiwick_core::origin::Sourced;
+use bailiwick_core::origin::{Sourced, visible};
 use bailiwick_core::registry::{Halt, Registry, Scope, Suspension};
 use bailiwick_core::seeking::Seeking;
 use bailiwick_core::task::{Task, TaskState};
@@ -312,7 +313,7 @@ pub(crate) fn approval(task: &TaskId, approval: &Approval, now: Time) -> Approva
 
 pub(crate) fn card(registry: &Registry, waiting: &Waiting, looker: &Person, now: Time) -> ApprovalCard {
     let approval = &waiting.approval;
-    let settled = approval_word(approval, now);
+    let settled = if waiting.void { "void" } else { approval_word(approval, now) };
     ApprovalCard {
         approval: approval.id.clone(),
         state: settled.to_owned(),
@@ -392,7 +393,7 @@ fn title(waiting: &Waiting) -> String {
 /// One argument in a few characters, without anything that could pass for layout.
 fn shown((name, value): (&String, &Value)) -> String {
     let text = value.spelled().unwrap_or_else(|| value.canonical());
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(60).collect();
+    let plain: String = text.chars().map(visible).take(60).collect();
     let more = if text.chars().count() > 60 { "…" } else { "" };
     format!("{name} {plain}{more}")
 }
@@ -546,6 +547,7 @@ fn call(explained: &Explained, decided: &Decided) -> Result<DecisionView, Refusa
         args: decided.args.clone(),
         chain_step: decided.chain_step.as_ref().map(ToString::to_string),
         label: decided.label.clone(),
+        declassified: decided.declassified.iter().map(Lowered::in_words).collect(),
         origins: origins.collect::<Result<_, Refusal>>()?,
         unexplained: decided.unexplained.clone(),
         observed: decided.observed.clone(),
@@ -629,6 +631,7 @@ fn ruled(
         stripped: Default::default(),
         chain_step: None,
         label: Label::bottom(),
+        declassified: Vec::new(),
         origins: BTreeMap::new(),
         unexplained: Default::default(),
         observed: None,

@@ -45,7 +45,8 @@ pub struct ApprovalCard {
     /// The handle.
     #[schema(value_type = String)]
     pub approval: ApprovalId,
-    /// Where it stands: `waiting`, `approved`, `denied`, `used` or `expired`.
+    /// Where it stands: `waiting`, `approved`, `denied`, `used`, `expired`, or `void` when the policies have changed
+    /// since it was asked.
     pub state: String,
     /// 1. What would happen, in one sentence.
     pub title: String,

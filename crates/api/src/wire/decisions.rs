@@ -286,6 +286,9 @@ pub struct DecisionView {
     /// The label of the branch when it was decided.
     #[schema(value_type = Object)]
     pub label: Label,
+    /// How that label was lowered for what goes into the tool, by declarations of its manifest, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declassified: Vec<String>,
     /// Where each steering value came from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]

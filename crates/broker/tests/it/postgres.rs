@@ -16,6 +16,8 @@ use tokio_postgres::{Client, NoTls};
 use crate::kit::{self, Session, Stage, end, soon};
 use crate::mandates::ready;
 
+mod smuggling;
+
 /// A shop with a database of its own, on the server that all tests share.
 struct Shop {
     cluster: Arc<Cluster>,

@@ -57,6 +57,14 @@ impl Population {
         Ok(Population { tasks: HashMap::from([(id, task)]), order, request, next: 0, wrong: 0 })
     }
 
+    /// One grant of one task.
+    fn alone((task, grant): (Task, GrantId)) -> anyhow::Result<Self> {
+        let id = task.opening().task.clone();
+        let request = Request { args: scene::args_with_a_host(), ..scene::request(&task, &grant)? };
+        let order = vec![(id.clone(), grant)];
+        Ok(Population { tasks: HashMap::from([(id, task)]), order, request, next: 0, wrong: 0 })
+    }
+
     /// One decision.
     pub(crate) fn decide(&mut self, registry: &Registry, policy: &dyn Policy) {
         self.next = (self.next + 1) % self.order.len();
@@ -150,6 +158,8 @@ pub(crate) fn measure(effort: Effort) -> anyhow::Result<Vec<Line>> {
     lines.extend(grants(effort, &registry)?);
     lines.extend(policies(effort, &registry)?);
     lines.extend(depth(effort, &registry)?);
+    lines.extend(provenance(effort, &registry)?);
+    lines.push(memory()?);
     Ok(lines)
 }
 
@@ -261,6 +271,67 @@ fn depth(effort: Effort, registry: &Registry) -> anyhow::Result<Vec<Line>> {
         line("decision.depth.16", "one decision, 16 handoffs deep", &sixteen, &one),
         line("decision.core.depth.16", "the same without the policies", &core_sixteen, &core_one),
     ])
+}
+
+/// What it costs to explain every value and to look at labels, beside the same call whose values are written down in
+/// the chain: nothing to explain, no label.
+fn provenance(effort: Effort, registry: &Registry) -> anyhow::Result<Vec<Line>> {
+    let set = scene::compiled(&scene::policies(10))?;
+    let mut plain = Population::alone(scene::spelled_out()?)?;
+    let (mut few, mut many) =
+        (Population::alone(scene::explaining(10)?)?, Population::alone(scene::explaining(10_000)?)?);
+    let (mut core_plain, mut core_many) =
+        (Population::alone(scene::spelled_out()?)?, Population::alone(scene::explaining(10_000)?)?);
+    let figures = rotate(
+        effort.rounds_short,
+        &mut [
+            &mut || plain.figure(registry, &set),
+            &mut || few.figure(registry, &set),
+            &mut || many.figure(registry, &set),
+            &mut || core_plain.figure(registry, &Nod),
+            &mut || core_many.figure(registry, &Nod),
+        ],
+    );
+    all_yes(&[&plain, &few, &many, &core_plain, &core_many])?;
+    let [plain, few, many, core_plain, core_many] = take(figures)?;
+    let added = |with: &Figures, without: &Figures| (with.over(without) - 1.0) * 100.0;
+    Ok(vec![
+        Line::new("decision.known.10000", "one decision, 10 000 known values, a label of 8 classes", "µs")
+            .product(many.median() / 1e3)
+            .floor("nothing to explain, no label", plain.median() / 1e3)
+            .goal(added(&many, &plain), Goal::AtMost(20.0), "% added to it"),
+        Line::new("decision.known.10", "the same with 10 known values", "µs")
+            .product(few.median() / 1e3)
+            .goal(added(&many, &few), Goal::AtMost(5.0), "% more with 10 000"),
+        Line::new("decision.core.known.10000", "10 000 known values, without the policies", "µs")
+            .product(core_many.median() / 1e3)
+            .floor("nothing to explain, no label", core_plain.median() / 1e3),
+    ])
+}
+
+/// Tasks at all their caps that are held at once.
+const FULL_TASKS: usize = 8;
+
+/// What a task holds in memory when it knows, has written and has seen as much as it keeps.
+fn memory() -> anyhow::Result<Line> {
+    let first = scene::full(0)?;
+    let before = resident_bytes()?;
+    let tasks = (1..=FULL_TASKS).map(scene::full).collect::<anyhow::Result<Vec<_>>>()?;
+    let grown = resident_bytes()?.saturating_sub(before) as f64 / FULL_TASKS as f64 / f64::from(1 << 20);
+    let kept = tasks.iter().chain([&first]).map(|task| task.explained().len()).min().unwrap_or(0);
+    anyhow::ensure!(kept == bailiwick_core::origin::KNOWN_MAX, "a task keeps {kept} values only");
+    Ok(Line::new("memory.task", "a task at all its caps, in memory", "MiB").product(grown).goal(
+        grown,
+        Goal::AtMost(16.0),
+        "MiB",
+    ))
+}
+
+/// Bytes of this process in memory; Linux tells.
+fn resident_bytes() -> anyhow::Result<usize> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: usize = statm.split_whitespace().nth(1).unwrap_or_default().parse()?;
+    Ok(pages * 4096)
 }
 
 fn all_yes(populations: &[&Population]) -> anyhow::Result<()> {

@@ -3,14 +3,18 @@
 //! Ten policies look at every restart; any number of others speak about somebody or something else. Tasks are
 //! folded from the events a real task would have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_core::agent::{Agent, Person};
 use bailiwick_core::capability::{Capability, Delegate, Limits};
 use bailiwick_core::chain::Chain;
 use bailiwick_core::decision::Request;
-use bailiwick_core::event::{HandedOff, NewGrant, Opening, Ruled, TaskEvent, TaskLimits, Why};
-use bailiwick_core::label::Label;
+use bailiwick_core::event::{
+    Decided, HandedOff, NewGrant, Opening, Reported, Ruled, TaskEvent, TaskLimits, Went, Why,
+};
+use bailiwick_core::ids::DataClass;
+use bailiwick_core::label::{Label, Level};
+use bailiwick_core::origin::{Identifier, KNOWN_MAX, identify};
 use bailiwick_core::registry::{Registry, RegistryEvent};
 use bailiwick_core::task::Task;
 use bailiwick_core::tool::{Effect, Manifest, ResourceSpec, Role, ToolPattern};
@@ -58,6 +62,17 @@ pub(crate) fn args() -> Value {
     Value::from([("name", Value::from("web-3")), ("reason", Value::from("slow since the last release"))])
 }
 
+/// The data classes of a label that is not empty.
+fn measured_classes() -> anyhow::Result<BTreeSet<DataClass>> {
+    (0..8).map(|n| name!(DataClass, "class-{n}")).collect()
+}
+
+/// The same with a value in the words that has to be explained.
+pub(crate) fn args_with_a_host() -> Value {
+    let reason = "slow since the last release of host-7.example.org";
+    Value::from([("name", Value::from("web-3")), ("reason", Value::from(reason))])
+}
+
 /// What restarts a machine, and what deletes one.
 pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
     let prod = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
@@ -71,6 +86,11 @@ pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
     restart.reversible = true;
     restart.trusted_result = true;
     restart.resource = Some(vm.clone());
+    restart.sink = Some(Label {
+        level: Level::Confidential,
+        classes: measured_classes()?,
+        untrusted: Default::default(),
+    });
     let mut delete =
         Manifest::new(name!(ToolId, "cloud.delete")?, Effect::Delete).arg("name", Role::Selector);
     delete.resource = Some(vm);
@@ -181,6 +201,107 @@ pub(crate) fn steps(workers: std::ops::Range<usize>) -> String {
     steps.join(",")
 }
 
+/// A worker whose restarts are written down word by word: nothing has to be explained, and nothing is labelled.
+pub(crate) fn spelled_out() -> anyhow::Result<(Task, GrantId)> {
+    let args = r#"{"name":{"exact":"web-3"},"reason":{"exact":"slow since the last release of host-7.example.org"}}"#;
+    one_worker(1, args, vec![], Label::bottom())
+}
+
+/// A worker of a task that knows so many values, who has to explain where each of them came from, under a label.
+pub(crate) fn explaining(known: usize) -> anyhow::Result<(Task, GrantId)> {
+    let label = Label { level: Level::Internal, classes: measured_classes()?, untrusted: Default::default() };
+    let values = (1..known).map(|n| Value::from(format!("host-{n}.example.org"))).collect();
+    one_worker(known, r#"{"name":"any","reason":{"length":500}}"#, values, label)
+}
+
+fn one_worker(serial: usize, args: &str, known: Vec<Value>, label: Label) -> anyhow::Result<(Task, GrantId)> {
+    let step = format!(
+        r#"{{"id":"restart","agent":"worker-1","act":"call","tool":"cloud.restart","args":{args},"min":0,"max":4000000000}}"#
+    );
+    let mut task = begun(serial, &step, known)?;
+    let grant = name!(GrantId, "g-{serial}-1")?;
+    let mut handed = handed_off(&name!(GrantId, "g-{serial}-0")?, 0, &grant, 1, capability()?)?;
+    if let TaskEvent::HandedOff(HandedOff { grant: Some(made), .. }) = &mut handed {
+        made.label = label;
+    }
+    task.apply(&handed, NOW);
+    Ok((task, grant))
+}
+
+/// A task at all its caps: as many values explained, written and seen as one keeps, each as long as it may be.
+pub(crate) fn full(serial: usize) -> anyhow::Result<Task> {
+    let long = |what: &str, n: usize, most: usize| format!("{what}-{serial}-{n}-{}", "x".repeat(most));
+    let known = (0..KNOWN_MAX).map(|n| Value::from(long("known", n, 480))).collect();
+    let mut task = begun(serial, &steps(1..2), known)?;
+    let grant = name!(GrantId, "g-{serial}-1")?;
+    task.apply(&handed_off(&name!(GrantId, "g-{serial}-0")?, 0, &grant, 1, capability()?)?, NOW);
+    for part in 0..KNOWN_MAX / WRITTEN_AT_ONCE {
+        let words =
+            (0..WRITTEN_AT_ONCE).map(|n| Value::from(long("written", part * WRITTEN_AT_ONCE + n, 480)));
+        let decided = allowed(&task, &grant, part, Value::from([("reason", Value::List(words.collect()))]))?;
+        let decision = decided.decision.clone();
+        task.apply(&TaskEvent::Decided(decided), NOW);
+        let shown = (0..200).map(|n| {
+            (identify(&format!("{}@x.example", long("s", part * 200 + n, 40))), long("field", n, 40))
+        });
+        task.apply(&TaskEvent::Reported(reported(decision, shown.collect())), NOW);
+    }
+    Ok(task)
+}
+
+/// How many words one effect of a full task writes.
+const WRITTEN_AT_ONCE: usize = 500;
+
+fn allowed(task: &Task, grant: &GrantId, n: usize, args: Value) -> anyhow::Result<Decided> {
+    let request = request(task, grant)?;
+    Ok(Decided {
+        decision: name!(DecisionId, "d-full-{n}")?,
+        grant: grant.clone(),
+        agent: request.agent,
+        instance: request.instance,
+        tool: request.tool,
+        args,
+        effect: Some(Effect::Update),
+        outcome: Ruled::Allow,
+        why: Why {
+            step: 10,
+            code: "allowed".into(),
+            rule: "x".into(),
+            reason: String::new(),
+            remedy: String::new(),
+        },
+        chain_step: None,
+        label: Label::bottom(),
+        declassified: vec![],
+        origins: BTreeMap::new(),
+        unexplained: Default::default(),
+        observed: None,
+        sources: vec![],
+        policy: Digest::of(b"policy"),
+        epoch: 0,
+        asked: None,
+        approval: None,
+        charge: None,
+        proof: None,
+        says: None,
+    })
+}
+
+fn reported(decision: DecisionId, shows: Vec<(Identifier, String)>) -> Reported {
+    Reported {
+        decision,
+        went: Went::Done,
+        label: Label::bottom(),
+        declassified: vec![],
+        claimed: false,
+        result: None,
+        spent: Default::default(),
+        explains: vec![],
+        shows,
+        note: None,
+    }
+}
+
 /// A task with a planner and some workers directly below it; the grants of the workers.
 pub(crate) fn wide(serial: usize, workers: usize) -> anyhow::Result<(Task, Vec<GrantId>)> {
     let mut task = opened(serial, 1..AGENTS.min(workers + 1))?;
@@ -208,12 +329,21 @@ pub(crate) fn deep(depth: usize) -> anyhow::Result<(Task, GrantId)> {
 }
 
 fn opened(serial: usize, workers: std::ops::Range<usize>) -> anyhow::Result<Task> {
-    let chain: Chain = serde_json::from_str(&format!(r#"{{"steps":[{}]}}"#, steps(workers)))?;
+    begun(serial, &steps(workers), vec![])
+}
+
+/// A task with these steps whose opener vouches for these values besides.
+fn begun(serial: usize, steps: &str, known: Vec<Value>) -> anyhow::Result<Task> {
+    let chain: Chain = serde_json::from_str(&format!(r#"{{"steps":[{steps}]}}"#))?;
+    let mut inputs = BTreeMap::from([("vm".to_owned(), Value::from("web-3"))]);
+    if !known.is_empty() {
+        inputs.insert("known".to_owned(), Value::List(known));
+    }
     let opening = Opening {
         task: name!(TaskId, "t-{serial}")?,
         initiator: dana()?,
         intent: "Fix ticket 4711: web-3 is slow".to_owned(),
-        inputs: BTreeMap::from([("vm".to_owned(), Value::from("web-3"))]),
+        inputs,
         types: BTreeMap::new(),
         chain: Some(chain),
         limits: TaskLimits {

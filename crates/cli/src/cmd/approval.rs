@@ -156,6 +156,11 @@ fn listed(waiting: &[ApprovalSummary], paint: Paint) -> String {
     table(paint, &["question", "about", "agent", "task", "yes", "asked", "lives"], rows.collect())
 }
 
+/// What somebody is asked to approve is shown to its end; what is too long for that was never asked.
+fn whole(args: &Value) -> String {
+    plain(&args.canonical(), usize::MAX)
+}
+
 /// The card, in the order in which a person should read it.
 fn shown(card: &ApprovalCard, paint: Paint) -> String {
     let mut lines =
@@ -169,13 +174,13 @@ fn shown(card: &ApprovalCard, paint: Paint) -> String {
     lines.push(format!("  task     {} “{}”, {planned}", card.task.id, plain(&card.task.intent, 160)));
     lines.push(format!("  expires  {}, then {}", moment(card.expiry.until), card.expiry.then));
     if card.adds.is_empty() {
-        lines.push(format!("  args     {}", plain(&card.args.canonical(), 2000)));
+        lines.push(format!("  args     {}", whole(&card.args)));
     }
     for add in &card.adds {
         lines.extend(addition(add, paint));
     }
     lines.extend(card.values.iter().map(|words| format!("  from     {}", plain(words, 300))));
-    lines.extend(card.narrowed.iter().map(|n| format!("  narrowed {}", plain(&n.canonical(), 2000))));
+    lines.extend(card.narrowed.iter().map(|n| format!("  narrowed {}", whole(n))));
     lines.extend(card.task.weaker.iter().map(|w| paint.yellow(&format!("  declared {}", plain(w, 160)))));
     let undo = if card.touches.reversible { "can be undone" } else { "cannot be undone" };
     lines.push(format!(
@@ -207,7 +212,7 @@ fn addition(add: &CardAddition, paint: Paint) -> Vec<String> {
             "  +        {} may call {} {times} ({}, {undo}{grows})",
             add.agent, add.tool, add.effect
         )),
-        format!("           with {}", plain(&add.args.canonical(), 2000)),
+        format!("           with {}", whole(&add.args)),
         format!("           until now: {}", plain(&add.until_now, 160)),
     ]
 }

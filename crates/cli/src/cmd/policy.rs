@@ -6,14 +6,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use bailiwick_api::wire::{PolicySetView, PolicySource, ReplayAsk, ReplayView};
+use bailiwick_api::wire::{PolicySetView, PolicySource, ReplayAsk, ReplayView, ReplayedView};
 use bailiwick_core::agent::Agent;
 use bailiwick_core::label::Label;
 use bailiwick_core::tool::Manifest;
 use bailiwick_core::value::Value;
 use bailiwick_core::verdict::{Approved, Deed, Facts, Flow, Policy as _, Resource, Verdict};
 use bailiwick_core::{AgentId, GroupId, PrincipalId, StepId, TaskId, Time, ToolId};
-use bailiwick_policy::diff::{Change, Differences, differences};
+use bailiwick_policy::diff::{Change, Difference, Differences, differences};
 use bailiwick_policy::test::{TestFile, TestReport, run_tests};
 use bailiwick_policy::{CompiledSet, Explanation, SchemaInputs, Source, compile, in_words};
 use clap::{Args, Subcommand};
@@ -454,6 +454,9 @@ async fn named(ctx: &Ctx, name: &str) -> Result<Vec<Source>, Failure> {
     }
 }
 
+/// How many of the newest tasks are looked through for recorded examples.
+const RECORDED_TASKS: u64 = 200;
+
 /// Groups of acts that are shown without `--all`.
 const SHOWN: usize = 40;
 
@@ -473,20 +476,52 @@ async fn diff(ctx: &Ctx, which: &Diff) -> Done {
     };
     let (old, new) = (set(&named(ctx, &which.old).await?)?, set(&named(ctx, &which.new).await?)?);
     let found = differences(&old, &new, &world.agents, &world.tools);
+    let happened = if found.found.is_empty() { None } else { recorded(ctx, &which.new).await };
     let groups: Vec<_> = found
         .found
         .iter()
-        .map(|d| json!({"change": d.change.as_str(), "act": d.act, "example": d.when, "old": d.old, "new": d.new, "acts": d.acts}))
+        .map(|d| {
+            let real = happened.as_ref().and_then(|h| h.iter().find(|r| shows(r, d)));
+            let real = real.map(|r| json!({"decision": r.decision, "args": r.args, "was": r.was}));
+            json!({"change": d.change.as_str(), "act": d.act, "example": d.when, "old": d.old, "new": d.new, "acts": d.acts, "recorded": real})
+        })
         .collect();
     let document = json!({
         "old": old.version(), "new": new.version(), "tried": found.tried, "all_tried": !found.cut, "proof": false,
         "against": against, "differences": groups,
     });
-    ctx.out.show(&document, |paint| compared(&found, which.all, &against, paint));
+    ctx.out.show(&document, |paint| compared(&found, happened.as_deref(), which.all, &against, paint));
     Ok(())
 }
 
-fn compared(found: &Differences, all: bool, against: &str, paint: Paint) -> String {
+/// The recorded decisions that the new set would have changed, the newest first: real examples. `None` if no server
+/// tells, because none runs or whoever asks may not know.
+async fn recorded(ctx: &Ctx, new: &str) -> Option<Vec<ReplayedView>> {
+    let policies = named(ctx, new).await.ok()?;
+    let policies = policies.into_iter().map(|s| PolicySource { name: s.name, text: s.text }).collect();
+    let ask = ReplayAsk { policies, since: None, tasks: Some(RECORDED_TASKS) };
+    Some(ctx.people().ok()?.replay(&ask).await.ok()?.changed)
+}
+
+/// Whether a recorded decision is about the same agent and tool and changes in the same way.
+fn shows(real: &ReplayedView, difference: &Difference) -> bool {
+    let change = match (real.was.as_str(), real.would.as_str()) {
+        (_, "allow") => Change::Allowed,
+        ("deny", "ask") => Change::AskedInsteadOfDenied,
+        ("allow", "ask") => Change::AskedInsteadOfAllowed,
+        ("ask", "ask") => Change::AskedOtherwise,
+        _ => Change::Denied,
+    };
+    change == difference.change && difference.act == format!("{} calls {}", real.agent, real.tool)
+}
+
+fn compared(
+    found: &Differences,
+    happened: Option<&[ReplayedView]>,
+    all: bool,
+    against: &str,
+    paint: Paint,
+) -> String {
     let mut lines = Vec::new();
     let most = if all { usize::MAX } else { SHOWN };
     for difference in found.found.iter().take(most) {
@@ -504,11 +539,24 @@ fn compared(found: &Differences, all: bool, against: &str, paint: Paint) -> Stri
             several(difference.acts, "act")
         ));
         lines.push(format!("    such as  {}", plain(&difference.when, 200)));
+        if let Some(real) = happened.and_then(|h| h.iter().find(|r| shows(r, difference))) {
+            let args = plain(&real.args.canonical(), 120);
+            lines.push(format!("    recorded {} {args} (was {})", real.decision, real.was));
+        }
         lines.push(format!("    old      {}", plain(&difference.old, 200)));
         lines.push(format!("    new      {}", plain(&difference.new, 200)));
     }
     if found.found.len() > most {
         lines.push(format!("… and {}; add --all", several(found.found.len() - most, "more group")));
+    }
+    if !found.found.is_empty() {
+        let told = match happened {
+            Some(_) => {
+                format!("examples marked `recorded` are decisions of the newest {RECORDED_TASKS} tasks")
+            }
+            None => "no server told what was recorded, so every example is made up".to_owned(),
+        };
+        lines.push(paint.dim(&told));
     }
     let cut = if found.cut { ", and there were more" } else { "" };
     let verdict = if found.found.is_empty() { "no difference in " } else { "" };

@@ -125,6 +125,7 @@ pub(super) fn ask(open: &Open) -> Result<TaskOpen, Failure> {
         handoffs: template.handoffs,
         depth: template.depth,
         refusals: template.refusals,
+        seeking: template.seeking,
         template: template.template,
         ..TaskOpen::new(open.intent.clone(), agent)
     })

@@ -81,12 +81,26 @@ fn moved_table(moved: &[Movement], paint: Paint) -> String {
         vec![m.at.to_string(), way, m.from.clone(), m.to.clone(), plain(&what, 40), label, m.went.clone()]
     });
     let mut out = table(paint, &["#", "moved", "from", "to", "what", "label", "went"], rows.collect());
-    for m in moved.iter().filter(|m| !m.sources.is_empty()) {
-        for words in &m.sources {
-            out.push_str(&paint.dim(&format!("\n#{:<4} {}", m.at, plain(words, 200))));
-        }
+    for (at, words) in moved.iter().flat_map(notes) {
+        out.push_str(&paint.dim(&format!("\n#{at:<4} {}", plain(&words, 200))));
     }
     out
+}
+
+/// What else is to be said of a movement: what lowered its label, what it explains, where its values came from.
+fn notes(m: &Movement) -> Vec<(u64, String)> {
+    let lowered = m.declassified.iter().map(|words| format!("declassified: {words}"));
+    let trusted = m.explains.iter().map(|(field, n)| match n {
+        1 => format!("the manifest trusts `{field}`: it explains 1 value"),
+        n => format!("the manifest trusts `{field}`: it explains {n} values"),
+    });
+    let claimed = m.claimed.then(|| "reported by the caller itself, so it explains nothing".to_owned());
+    lowered
+        .chain(trusted)
+        .chain(claimed)
+        .chain(m.sources.iter().cloned())
+        .map(|words| (m.at, words))
+        .collect()
 }
 
 async fn one(ctx: &Ctx, decision: &str) -> Done {
@@ -153,6 +167,9 @@ fn explained(view: &DecisionView, paint: Paint) -> String {
     }
     for name in &view.unexplained {
         lines.push(paint.yellow(&format!("  `{name}`: nobody in this task vouched for its value")));
+    }
+    for words in &view.declassified {
+        lines.push(format!("  declassified: {}", plain(words, 200)));
     }
     if !view.label.is_trusted() {
         let from: Vec<&str> = view.label.untrusted.iter().map(String::as_str).collect();

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 
 use bailiwick_core::ToolId;
 use bailiwick_core::constraint::{Cidr, Constraint};
+use bailiwick_core::declassify::Declassifier;
 use bailiwick_core::ids::SystemId;
 use bailiwick_core::label::Label;
+use bailiwick_core::sought::Sought;
 use bailiwick_core::tool::{Arg, Effect, Manifest, ResourceSpec, ResultRule, Role};
 use bailiwick_gateway::Secret;
 use bailiwick_gateway::egress::spec::{ActionSpec, AnswerSpec, ApiSpec, ArgSpec, BodyForm, Key, Kind, Place};
@@ -63,6 +65,8 @@ struct ActionEntry {
     sink: Option<Label>,
     #[serde(default)]
     trusted_result: bool,
+    #[serde(default)]
+    declassifies: Vec<Declassifier>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -92,6 +96,8 @@ struct ArgEntry {
     required: bool,
     #[serde(default)]
     amount: bool,
+    #[serde(default)]
+    scan: Option<Vec<Sought>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -199,7 +205,9 @@ fn action(tool: ToolId, entry: ActionEntry) -> (ActionSpec, Manifest) {
             [format!("{{{name}}}"), format!("{{{name}...}}")].iter().any(|hole| entry.request.contains(hole));
         let place = arg.place.unwrap_or(if in_path { In::Path } else { usual });
         let required = arg.required || place == In::Path;
-        manifest.args.insert(name.clone(), Arg { required, amount: arg.amount, ..Arg::of_role(arg.role) });
+        let scan = arg.scan.clone();
+        let stated = Arg { required, amount: arg.amount, scan, ..Arg::of_role(arg.role) };
+        manifest.args.insert(name.clone(), stated);
         args.insert(name.clone(), argument(&name, place, required, arg, entry.body));
     }
     let has_body = args.values().any(|arg: &ArgSpec| matches!(arg.place, Place::Body(_)));
@@ -224,6 +232,7 @@ fn action(tool: ToolId, entry: ActionEntry) -> (ActionSpec, Manifest) {
         labels: entry.labels,
         sink: entry.sink,
         trusted_result: entry.trusted_result,
+        declassifies: entry.declassifies,
         ..manifest
     };
     (ActionSpec { tool, request: entry.request, body, args, answer }, manifest)

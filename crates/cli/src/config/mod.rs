@@ -642,6 +642,13 @@ pub(crate) fn manifests(file: &Path) -> Result<Vec<Manifest>, ConfigError> {
 
 /// Refuses what was guessed and nobody has confirmed.
 fn confirmed(manifests: Vec<Manifest>) -> Result<Vec<Manifest>, ConfigError> {
+    if let Some(what) = manifests.iter().find_map(|m| m.validate().err()) {
+        return Err(ConfigError::new(
+            "config.manifest",
+            what,
+            "See the manual on tools and types of values.",
+        ));
+    }
     let Some(guessed) = manifests.iter().find(|m| !m.guess.is_empty()) else { return Ok(manifests) };
     let names: Vec<&str> = guessed.guess.keys().map(String::as_str).collect();
     let what = format!("{} holds guesses that nobody has confirmed: {}", guessed.tool, names.join(", "));

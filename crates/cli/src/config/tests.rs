@@ -362,6 +362,7 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
         ("resource", manifest("resource", odd())),
         ("rule", manifest("result", json!([odd()]))),
         ("when", manifest("result", json!([{"path": "p", "trust": "exact", "when": odd()}]))),
+        ("declassifier", manifest("declassifies", json!([odd()]))),
         ("label", manifest("labels", odd())),
         ("limits", json!({"version": 1, "limits": odd()})),
         ("postgres_target", target("postgres", odd())),

@@ -424,6 +424,7 @@ mod tests {
     const GOOD: &str = r#"template: ticket-fix
 agent: support
 ttl: 20m
+seeking: 5
 inputs:
   ticket: { type: record, of: ticket }
   vm: { type: host }
@@ -488,7 +489,10 @@ chain:
     fn a_good_template_has_nothing_to_find() {
         assert_eq!(look(GOOD), []);
         let (_, template) = super::super::read(Path::new("t.yaml"), GOOD).unwrap();
-        assert_eq!((template.inputs.len(), template.ttl.as_deref()), (4, Some("20m")));
+        assert_eq!(
+            (template.inputs.len(), template.ttl.as_deref(), template.seeking),
+            (4, Some("20m"), Some(5))
+        );
     }
 
     // proves: T2

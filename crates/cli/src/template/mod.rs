@@ -37,6 +37,7 @@ pub(crate) struct Template {
     pub(crate) handoffs: Option<u32>,
     pub(crate) depth: Option<u8>,
     pub(crate) refusals: Option<u32>,
+    pub(crate) seeking: Option<u32>,
 }
 
 /// A template as it is written, each part with its place in the file.
@@ -63,6 +64,8 @@ pub(crate) struct File {
     pub(crate) depth: Option<u8>,
     #[serde(default)]
     pub(crate) refusals: Option<u32>,
+    #[serde(default)]
+    pub(crate) seeking: Option<u32>,
 }
 
 /// The chain as it is written.
@@ -205,6 +208,7 @@ pub(crate) fn read(file: &Path, text: &str) -> Result<(File, Template), ConfigEr
         handoffs: written.handoffs,
         depth: written.depth,
         refusals: written.refusals,
+        seeking: written.seeking,
     };
     Ok((written, template))
 }

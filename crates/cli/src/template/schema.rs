@@ -35,7 +35,8 @@ fn schema() -> Json {
             "asks": { "$ref": "#/$defs/count", "description": "Questions to people; one more freezes the task." },
             "handoffs": { "$ref": "#/$defs/count", "description": "Handoffs in all." },
             "depth": { "type": "integer", "minimum": 0, "maximum": 255, "description": "Handoffs in a row; never more than 8." },
-            "refusals": { "$ref": "#/$defs/count", "description": "Refusals before the task freezes." }
+            "refusals": { "$ref": "#/$defs/count", "description": "Refusals before the task freezes." },
+            "seeking": { "$ref": "#/$defs/count", "description": "Tries for more authority than there is, over all agents, before the task freezes; 25 if absent." }
         },
         "$defs": {
             "label": label(),

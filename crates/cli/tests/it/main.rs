@@ -1,5 +1,6 @@
 //! The built binary, driven as people and scripts drive it.
 
+mod answers;
 mod credentials;
 mod demo;
 mod egress;

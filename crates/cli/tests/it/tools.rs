@@ -355,6 +355,11 @@ fn policies_are_compared_replayed_observed_and_rolled_back() {
     let diff = house.run(&["policy", "diff", "active", "new"]);
     assert!(diff.good().contains("newly allowed") && diff.good().contains("not a proof"), "{diff:?}");
     assert!(diff.good().contains("worker calls cloud.vm.restart"), "{diff:?}");
+    let told = house.json(&["policy", "diff", "active", "new"]);
+    let real = told["differences"].as_array().unwrap().iter().find(|d| !d["recorded"].is_null());
+    let real = &real.unwrap_or_else(|| panic!("no example was taken from the record: {told}"))["recorded"];
+    assert_eq!((&real["was"], &real["args"]), (&json!("ask"), &json!({"name": "db-1"})));
+    assert!(diff.good().contains(&format!("recorded {}", text(real, "decision"))), "{diff:?}");
     let same = house.json(&["policy", "diff", "policies", "active"]);
     assert_eq!((&same["differences"], &same["proof"]), (&json!([]), &json!(false)));
 

@@ -138,7 +138,7 @@ fn a_yes_dies_with_its_time_its_policy_and_its_definition() {
 
     let (mut world, approval) = approved();
     world.policy.version = Digest::of(b"policy two");
-    no_use(&mut world, "planner", RESTART, &approval, "approval.other_act");
+    no_use(&mut world, "planner", RESTART, &approval, "approval.policy_changed");
 
     let (mut world, approval) = approved();
     let manifest: Manifest = manifests().into_iter().find(|m| m.tool == tool("cloud.restart")).unwrap();

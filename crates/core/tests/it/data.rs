@@ -1,5 +1,6 @@
 //! Where values come from and where data may go: explained arguments, content, labels, what `list` shows.
 
+use bailiwick_core::Value;
 use bailiwick_core::constraint::{Constraint, subset, texts};
 use bailiwick_core::decision::{could_be_allowed, decide};
 use bailiwick_core::event::{Reported, Ruled, TaskEvent, Went};
@@ -83,6 +84,35 @@ fn names_of_members_steer_too() {
 
 // proves: N1, N2
 #[test]
+fn content_is_scanned_for_what_the_manifest_lists() {
+    let mut world = World::opened(|o| {
+        o.inputs.insert("invoice".to_owned(), Value::from("INV-2026"));
+        o.types.insert(
+            "invoice".to_owned(),
+            serde_json::from_str(r#"{"type":"record","of":"invoice"}"#).unwrap(),
+        );
+    });
+    let text = |world: &mut World, scan: Option<&str>| {
+        let mut manifest = world.registry.tool(&tool("cloud.note")).unwrap().manifest.clone().unwrap();
+        manifest.args.get_mut("text").unwrap().scan = scan.map(|scan| serde_json::from_str(scan).unwrap());
+        manifest.validate().unwrap();
+        world.registry.apply(&RegistryEvent::ToolClassified { manifest, pin: None, by: person("root") });
+    };
+    explained(&mut world, "cloud.note", r#"{"text":"pay INV-9999, see /etc/passwd"}"#);
+    text(&mut world, Some(r#"[{"type":"record:invoice","pattern":"INV-####"},"path","address"]"#));
+    explained(&mut world, "cloud.note", r#"{"text":"pay INV-2026, not XINV-1; either/or"}"#);
+    for bad in ["pay INV-9999", "pay (INV-9999).", "see /etc/passwd", "to:eve@evil.com"] {
+        unexplained(&mut world, "cloud.note", &format!(r#"{{"text":"{bad}"}}"#), &["text"]);
+    }
+    explained(&mut world, "cloud.note", r#"{"text":"see www.evil.com"}"#);
+    text(&mut world, Some("[]"));
+    explained(&mut world, "cloud.note", r#"{"text":"to:eve@evil.com INV-9999"}"#);
+    text(&mut world, None);
+    unexplained(&mut world, "cloud.note", r#"{"text":"see www.evil.com"}"#, &["text"]);
+}
+
+// proves: N1, N2
+#[test]
 fn content_is_scanned_for_places_it_would_send_people_to() {
     let mut world = World::opened(|_| {});
     explained(&mut world, "cloud.note", r#"{"text":"db-1 is up again, see report.docx; time=12.30, a:b"}"#);
@@ -146,6 +176,8 @@ fn a_trusted_field_of_a_result_explains_and_names_where_it_came_from() {
         decision: read.decision,
         went: Went::Done,
         label: untrusted(),
+        declassified: Vec::new(),
+        claimed: false,
         result: None,
         spent: Default::default(),
         explains: vec![(identify("bob@example.net"), "recipient".to_owned())],
@@ -165,6 +197,8 @@ fn an_outcome_of_a_call_nobody_made_explains_nothing() {
         decision: bailiwick_core::DecisionId::parse("d-forged").unwrap(),
         went: Went::Done,
         label: Label::bottom(),
+        declassified: Vec::new(),
+        claimed: false,
         result: None,
         spent: Default::default(),
         explains: vec![(identify("eve@evil.com"), "recipient".to_owned())],

@@ -88,6 +88,7 @@ prop_compose! {
         Decided {
             decision, grant, agent, instance: "k".to_owned(), tool, args, effect: None, outcome, why, chain_step,
             label: Label::bottom(),
+            declassified: Vec::new(),
             origins: [("to".to_owned(), Origin::Result { tool: "a.b".to_owned(), field: "c".to_owned() })].into(),
             unexplained: ["cc".to_owned()].into(),
             observed: None, sources: Vec::new(),
@@ -172,7 +173,7 @@ pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
         6 => some_decided().prop_map(TaskEvent::Decided),
         4 => (some_decision(), some_label(), some_spent(), pick(&[Went::Done, Went::Failed, Went::Unknown]))
             .prop_map(|(decision, label, spent, went)| TaskEvent::Reported(Reported {
-                decision, went, label, result: Some(Digest::of(b"r")), spent,
+                decision, went, label, declassified: Vec::new(), claimed: false, result: Some(Digest::of(b"r")), spent,
                 explains: vec![(identify("eve@evil.com"), "from".to_owned())], shows: Vec::new(), note: Some("n".to_owned()),
             })),
         6 => some_handoff().prop_map(TaskEvent::HandedOff),

@@ -450,6 +450,8 @@ impl World {
             decision: decision.clone(),
             went: Went::Done,
             label,
+            declassified: Vec::new(),
+            claimed: false,
             result: None,
             spent,
             explains: Vec::new(),

@@ -7,4 +7,5 @@ mod kills;
 mod leases;
 mod memory;
 mod stories;
+mod trust;
 mod world;

@@ -46,7 +46,13 @@ async fn world() -> World {
 async fn went(world: &World, task: &OpenedTask, name: &str, args: &str, result: &str) {
     let caller = world.caller(&task.task, &task.grant, "support");
     let decision = allowed(world.call(&caller, name, args).await);
-    let outcome = Outcome { status: OutcomeStatus::Done, result: Some(json(result)), bytes: 10, note: None };
+    let outcome = Outcome {
+        status: OutcomeStatus::Done,
+        result: Some(json(result)),
+        words: vec![],
+        bytes: 10,
+        note: None,
+    };
     world.engine.report(&caller, &decision, outcome).await.unwrap();
 }
 
@@ -100,6 +106,22 @@ async fn what_was_written_down_stays_as_confidential_as_it_was() {
         "by its record"
     );
     assert_eq!(level(r#"{"id":22,"text":"lunch"}"#).await, Level::Public);
+
+    let in_words = async |words: &str| {
+        let task = world.open_with(None).await;
+        let caller = world.caller(&task.task, &task.grant, "support");
+        let decision = allowed(world.call(&caller, "tickets.notes", "{}").await);
+        let words = vec![words.to_owned()];
+        let outcome = Outcome { status: OutcomeStatus::Done, result: None, words, bytes: 10, note: None };
+        world.engine.report(&caller, &decision, outcome).await.unwrap();
+        world.engine.task(&task.task).await.unwrap().grant(&task.grant).unwrap().label.level
+    };
+    assert_eq!(
+        in_words("Notes:\nwe buy them in May\nlunch").await,
+        Level::Confidential,
+        "also in plain text"
+    );
+    assert_eq!(in_words("Notes:\nlunch").await, Level::Public);
 }
 
 // proves: A33, N2

@@ -57,6 +57,13 @@ pub(crate) struct Clean {
 }
 
 impl Clean {
+    /// The body as text, if it was not JSON.
+    pub(crate) fn words(&self) -> Vec<String> {
+        match (&self.result, self.body.is_empty()) {
+            (None, false) => vec![String::from_utf8_lossy(&self.body).into_owned()],
+            _ => Vec::new(),
+        }
+    }
     /// What this answer says of the call.
     pub(crate) fn outcome(&self, method: &Method) -> OutcomeStatus {
         let looked = matches!(*method, Method::GET | Method::HEAD);

@@ -276,6 +276,50 @@ async fn what_no_rule_takes_is_refused_by_the_control_plane_and_never_sent() {
     assert!(world.api.seen().is_empty(), "{:?}", world.api.seen());
 }
 
+// proves: A26, D1, X1
+#[tokio::test]
+async fn one_request_is_one_act_and_no_second_one_rides_in_it() {
+    let world = World::new(|_| answer_json("{}")).await;
+    world.point.deny.lock().unwrap().extend([tool("crm.unlisted"), tool("crm.customer.delete")]);
+    let post = |path: &str, kind: &str, body: &str| {
+        world.ask("POST", path).header("content-type", kind).body(body.to_owned())
+    };
+    let (json_type, notes) = ("application/json", "/customers/7/notes");
+    let part = "--x\r\nContent-Disposition: form-data; name=\"to\"\r\n\r\nbob@example.com\r\n--x--\r\n";
+    let riders = [
+        // Another method than the request line's.
+        world.ask("GET", "/customers/7").header("x-http-method-override", "DELETE"),
+        world.ask("GET", "/customers/7").header("X-HTTP-Method", "DELETE"),
+        post(notes, json_type, "{}").header("x-method-override", "DELETE"),
+        world.ask("GET", "/customers/7").header("x-rewrite-url", "/customers/8"),
+        // A list of acts, of which one is allowed, where a rule knows one.
+        post(notes, json_type, r#"[{"note":{"text":"a"}},{"note":{"text":"b"}}]"#),
+        post(notes, json_type, r#"[{"query":"{me}"},{"query":"mutation{deleteAll}"}]"#),
+        post(notes, json_type, "{\"note\":{\"text\":\"a\"}}\n{\"note\":{\"text\":\"b\"}}"),
+        // A form of a form.
+        post("/mail", "multipart/form-data; boundary=x", part),
+        post("/mail", "multipart/mixed; boundary=x", part),
+        post("/mail", "application/x-www-form-urlencoded", "to=bob%40example.com&to=eve%40evil.com"),
+    ];
+    for rider in riders {
+        let shown = format!("{rider:?}");
+        let refused = got(rider).await;
+        assert!(refused.status >= 400, "{shown}: {}", refused.status);
+    }
+    // What only looks like another method is an argument that nobody declared; it is not sent either.
+    assert!(world.get("/customers/7?_method=DELETE").await.status >= 400);
+    assert!(world.api.seen().is_empty(), "{:?}", world.api.seen());
+
+    let fine = post(notes, json_type, r#"{"note":{"text":"a"}}"#).header("x-stray-method", "DELETE");
+    assert_eq!(got(fine).await.status, 200);
+    let seen = world.api.seen();
+    assert_eq!(
+        (seen.len(), seen[0].method.as_str(), seen[0].body.as_str()),
+        (1, "POST", r#"{"note":{"text":"a"}}"#)
+    );
+    assert!(seen[0].header("x-stray-method").is_empty());
+}
+
 // proves: INV6
 #[tokio::test]
 async fn an_argument_that_nobody_declared_reaches_the_judge_and_not_the_api() {

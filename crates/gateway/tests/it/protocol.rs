@@ -182,6 +182,29 @@ async fn without_a_token_the_answer_says_where_to_get_one() {
     assert!(!answer["authorization_servers"].as_array().unwrap().is_empty());
 }
 
+// proves: A26, D1
+#[tokio::test]
+async fn a_batch_of_an_allowed_and_a_forbidden_call_is_no_call_at_all() {
+    let world = World::with("modern").await;
+    world.point.deny.lock().unwrap().push(crate::support::tool("fix.big"));
+    let call = |id: u8, name: &str| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": name, "arguments": {}}});
+    for batch in [
+        json!([call(1, "fix__echo"), call(2, "fix__big")]),
+        json!([call(2, "fix__big"), call(1, "fix__echo")]),
+        json!([call(1, "fix__echo")]),
+        json!([]),
+    ] {
+        let request = world.client.post(format!("{}/mcp", world.url)).header("authorization", "Test planner");
+        let (status, answer) = send(request.header("x-http-method-override", "DELETE").json(&batch)).await;
+        assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32600)), "{batch}");
+    }
+    assert!(world.point.decided.lock().unwrap().is_empty(), "not even the allowed one was decided");
+    assert_eq!(world.call("fix__echo", json!({"a": 1})).await["structuredContent"]["a"], 1);
+    let refused = world.call("fix__big", json!({})).await;
+    assert_eq!(refused["isError"], true);
+    assert_eq!(world.point.decided.lock().unwrap().len(), 2);
+}
+
 // proves: A22, A23
 #[tokio::test]
 async fn a_body_with_a_trap_is_refused_and_nothing_is_decided() {

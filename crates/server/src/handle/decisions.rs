@@ -56,9 +56,10 @@ pub(crate) async fn report(state: ServerState, caller: Caller, ask: Ask) -> Resu
         },
         bytes: body.bytes.unwrap_or_else(printed).max(printed()),
         result: body.result,
+        words: Vec::new(),
         note: body.note,
     };
-    match state.engine.report(&caller, &id, outcome).await {
+    match state.engine.report_by_caller(&caller, &id, outcome).await {
         Ok(()) => Reply::done(),
         Err(error) if error.kind == Kind::Unavailable => Err(error.into()),
         Err(error) if error.code.starts_with("report.") || error.kind == Kind::NotFound => Err(not_open()),

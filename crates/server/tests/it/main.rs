@@ -7,4 +7,5 @@ mod once;
 mod places;
 mod stories;
 mod tokens;
+mod votes;
 mod world;
