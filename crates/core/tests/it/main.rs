@@ -5,6 +5,7 @@ mod approval;
 mod chain;
 mod control;
 mod data;
+mod flow;
 mod fold;
 mod handoff;
 mod invariants;
