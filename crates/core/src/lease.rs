@@ -372,9 +372,10 @@ impl Lease {
 }
 
 /// Why a lease must go now, if it must: its task, its grant or anything above has ended, is frozen or killed, or
-/// its time is over. A frozen task keeps no credential in the world: it asks again when it goes on.
+/// its time is over. A frozen task keeps no credential in the world: it asks again when it goes on. It is never
+/// earlier than the newest event of the task: a clock that runs behind keeps nothing (INV11).
 pub fn must_end(registry: &Registry, task: &Task, lease: &Lease, now: Time) -> Option<String> {
-    let intent = &lease.intent;
+    let (intent, now) = (&lease.intent, now.max(task.newest()));
     match task.state() {
         TaskState::Ended { cause, .. } => return Some(format!("the task has ended: {}", cause.as_str())),
         TaskState::Frozen { .. } => return Some("the task is frozen".to_string()),
@@ -524,6 +525,7 @@ impl Wanted {
     /// # Errors
     /// Why not.
     pub fn judge(scene: Scene<'_>, permit: &Permit, terms: Terms, quota: Quota) -> Result<Wanted, Why> {
+        let scene = scene.in_log_time();
         let task = scene.task;
         let grant =
             task.grant(permit.grant()).ok_or_else(|| refuse("lease.grant", "its grant is not known"))?;

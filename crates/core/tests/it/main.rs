@@ -3,11 +3,15 @@
 mod amendment;
 mod approval;
 mod chain;
+mod consent;
 mod control;
 mod data;
 mod flow;
 mod fold;
 mod handoff;
 mod invariants;
+mod lease;
+mod opening;
+mod seeking;
 mod steps;
 mod world;
