@@ -1,15 +1,18 @@
 //! Asking for more than the chain foresees: judged by the ceilings, answered by people, added once.
 
-use bailiwick_core::agent::Agent;
-use bailiwick_core::amendment::{AmendRequest, Amended, Proposed, propose, take_up};
-use bailiwick_core::approval::{State, Vote};
+use bailiwick_core::agent::{Agent, Person};
+use bailiwick_core::amendment::{
+    AMENDED_COUNT_MAX, AMENDED_STEPS_MAX, AmendRequest, Amended, Proposed, propose, shown, take_up,
+};
+use bailiwick_core::approval::{AskTerms, State, Vote};
 use bailiwick_core::chain::{Chain, Step};
 use bailiwick_core::constraint::{Constraint, texts};
+use bailiwick_core::decision::RECORDED_MAX;
 use bailiwick_core::event::{Ruled, TaskEvent};
 use bailiwick_core::origin::Origin;
 use bailiwick_core::registry::{RegistryEvent, Scope};
 use bailiwick_core::task::TaskState;
-use bailiwick_core::{ApprovalId, DecisionId, Time};
+use bailiwick_core::{ApprovalId, DecisionId, Time, Value};
 
 use crate::world::*;
 
@@ -318,4 +321,131 @@ fn a_proof_of_possession_proposes_once() {
     world.append(events);
     let again = AmendRequest { decision: DecisionId::parse("d-77").unwrap(), ..first };
     assert_eq!(propose(world.scene(), &again).0.why.code, "caller.replayed");
+}
+
+fn exactly(to: Constraint, body: Constraint) -> Vec<Step> {
+    vec![step("tell", "planner", "mail.send", &[("to", to), ("body", body)])]
+}
+
+// proves: N1, T3
+#[test]
+fn what_nobody_vouches_for_in_an_amendment_is_told_argument_by_argument() {
+    let one_of = |text: &str| Constraint::OneOf([Value::from(text), Value::from("done")].into());
+    for (to, body, told) in [
+        ("ann@example.org", Constraint::exact("done"), vec![]),
+        ("bob@x.org", Constraint::exact("done"), vec!["to"]),
+        ("ann@example.org", Constraint::exact("see evil.com/x"), vec!["body"]),
+        ("bob@x.org", Constraint::exact("see evil.com/x"), vec!["body", "to"]),
+        ("ann@example.org", one_of("see evil.com/x"), vec!["body"]),
+        ("ann@example.org", one_of("all is well"), vec![]),
+        ("ann@example.org", Constraint::exact(""), vec![]),
+        ("ann@example.org", Constraint::Any, vec![]),
+    ] {
+        let mut world = world();
+        let proposed = proposes(&mut world, "planner", exactly(Constraint::exact(to), body));
+        assert_eq!(proposed.outcome, Ruled::Ask, "{:?}", proposed.why);
+        let found: Vec<&str> = proposed.adds[0].unexplained.iter().map(String::as_str).collect();
+        assert_eq!(found, told, "{to} {:?}", proposed.steps);
+    }
+    let either = Constraint::OneOf([Value::from("ann@example.org"), Value::from("bob@x.org")].into());
+    let proposed = proposes(&mut world(), "planner", exactly(either, Constraint::Any));
+    assert!(proposed.adds[0].unexplained.contains("to"), "one value of two is enough");
+}
+
+/// A note of exactly so many bytes, as it would be shown.
+fn long_note(bytes: usize) -> Vec<Step> {
+    let with = |n: usize| vec![step("note", "planner", "cloud.note", &[("text", texts(&[&"a".repeat(n)]))])];
+    let frame = shown(&with(0)).canonical().len();
+    with(bytes - frame)
+}
+
+// proves: T3, A72
+#[test]
+fn what_can_be_shown_whole_can_be_asked_for_and_what_cannot_is_not_even_recorded() {
+    let fits = proposes(&mut world(), "planner", long_note(RECORDED_MAX));
+    assert_eq!((fits.outcome, fits.steps.len()), (Ruled::Ask, 1), "{:?}", fits.why);
+    let long = refused(&mut world(), "planner", long_note(RECORDED_MAX + 1), "amendment.form");
+    assert_eq!(long.steps, [], "too long to be recorded");
+
+    let notes = |n: usize| -> Vec<Step> {
+        (0..n).map(|n| Step { id: format!("s{n}").parse().unwrap(), ..note() }).collect()
+    };
+    let most = proposes(&mut world(), "planner", notes(AMENDED_STEPS_MAX));
+    assert_eq!((most.outcome, most.steps.len()), (Ruled::Ask, AMENDED_STEPS_MAX));
+    let more = refused(&mut world(), "planner", notes(AMENDED_STEPS_MAX + 1), "amendment.form");
+    assert_eq!(more.steps, []);
+
+    asks(&mut world(), "planner", vec![times(note(), 1, AMENDED_COUNT_MAX)]);
+    refused(&mut world(), "planner", vec![times(note(), 1, AMENDED_COUNT_MAX + 1)], "amendment.form");
+}
+
+// proves: T3, INV1, H5
+#[test]
+fn a_right_to_hand_on_that_leads_nowhere_gives_a_child_nothing() {
+    for (right, good) in [
+        (to_pass("cloud.note", &["executor"], 1), true),
+        (to_pass("cloud.note", &["executor"], 0), false),
+        (to_pass("cloud.note", &["reader"], 1), false),
+        (to_use("cloud.note"), false),
+    ] {
+        let mut world = World::opened(|o| {
+            o.chain = Some(chain(vec![
+                hand_step("pass", "planner", "executor", &[]),
+                step("fix", "executor", "cloud.restart", &[("vm", texts(&["db-1"]))]),
+            ]));
+            o.capabilities = vec![to_use("cloud.restart").and_pass(&["executor"], 1), right.clone()];
+        });
+        world.gives("planner", "executor", vec![to_use("cloud.restart")]);
+        let write = step("write", "executor", "cloud.note", &[("text", Constraint::Any)]);
+        if good {
+            asks(&mut world, "executor", vec![write]);
+        } else {
+            refused(&mut world, "executor", vec![write], "amendment.above_grant");
+        }
+    }
+}
+
+// proves: T3, A4, A17
+#[test]
+fn an_amendment_that_nobody_may_answer_is_not_asked() {
+    let retired = |world: &mut World, names: &[&str]| {
+        for name in names {
+            let nobody =
+                Person { groups: [].into(), ..world.registry.person(&person(name)).unwrap().clone() };
+            world.registry.apply(&RegistryEvent::PersonSet { person: nobody, by: person("root") });
+        }
+    };
+    // Erin and frank have left: there are dana, who opened the task, gina, who may not, and the robot.
+    let mut world = world();
+    retired(&mut world, &["erin", "frank"]);
+    let risky = refused(&mut world, "planner", vec![tell("bob@x.org")], "policy.forbid");
+    assert_eq!(risky.why.rule, "too-few-approvers");
+    asks(&mut world, "planner", vec![note()]);
+    retired(&mut world, &["dana"]);
+    let mild = step("other", "planner", "cloud.note", &[("text", Constraint::Any)]);
+    assert_eq!(refused(&mut world, "planner", vec![mild], "policy.forbid").why.rule, "too-few-approvers");
+}
+
+// proves: T3, A17
+#[test]
+fn only_people_are_supposed_to_answer_what_policy_would_ask_later() {
+    for (quorum, code) in [(4, "amendment.needed"), (5, "policy.forbid")] {
+        let mut world = world();
+        world.answer("mail.send", Answer::Ask(AskTerms { quorum, ..terms() }));
+        let step = exactly(Constraint::exact("bob@x.org"), Constraint::exact("done"));
+        assert_eq!(proposes(&mut world, "planner", step).why.code, code, "{quorum} of four people");
+    }
+}
+
+// proves: T3, A16
+#[test]
+fn a_proposal_waits_until_its_deadline_and_then_it_is_a_new_question() {
+    let mut world = world();
+    let first = asks(&mut world, "planner", vec![note()]);
+    let until = world.task.approval(&first).unwrap().until;
+    world.now = Time(until.0 - 1);
+    let same = proposes(&mut world, "planner", vec![note()]);
+    assert_eq!((same.asked, same.approval), (None, Some(first.clone())));
+    world.now = until;
+    assert_ne!(asks(&mut world, "planner", vec![note()]), first);
 }
