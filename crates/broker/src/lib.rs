@@ -48,6 +48,9 @@ pub trait Broker: Send + Sync + 'static {
     /// What can be asked for: one manifest for each scope, so that each is a tool that policy decides on.
     fn scopes(&self) -> Vec<Manifest>;
 
+    /// Longest life of a credential of this scope, in seconds; 0 for a scope that there is not.
+    fn longest_secs(&self, scope: &ToolId) -> u64;
+
     /// Whether the target is fit to give out this scope now, and exactly what would be created. Changes nothing.
     ///
     /// # Errors

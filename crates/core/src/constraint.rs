@@ -318,27 +318,30 @@ fn fits_template(pieces: &[String], text: &str) -> bool {
     rest.is_empty() && tail.is_empty() || !rest.is_empty() && fits_holes(rest, tail)
 }
 
-/// All positions (byte offsets) a hole and the piece after it can end at, piece by piece: polynomial, no
-/// backtracking blow-up.
+/// Piece by piece, the positions (byte offsets) where a hole and the piece after it can end.
+///
+/// INVARIANT: one pass over the text for each piece, whatever the two are: who may choose both must not be able to
+/// buy time with them. A piece at a position needs only the nearest start before it: a hole from any earlier start is
+/// longer and holds every line break that the nearest holds.
 fn fits_holes(pieces: &[String], text: &str) -> bool {
-    let mut starts: BTreeSet<usize> = BTreeSet::from([0]);
+    let mut starts = alloc::vec![false; text.len() + 1];
+    starts[0] = true;
     for piece in pieces {
-        let mut next = BTreeSet::new();
-        for start in &starts {
-            let Some(tail) = text.get(*start..) else { continue };
-            for (taken, (offset, c)) in tail.char_indices().enumerate() {
-                if c == '\n' || c == '\r' || taken >= HOLE_MAX {
-                    break;
-                }
-                let end = start + offset + c.len_utf8();
-                if text.get(end..).is_some_and(|t| t.starts_with(piece.as_str())) {
-                    next.insert(end + piece.len());
-                }
+        let mut next = alloc::vec![false; text.len() + 1];
+        let mut hole: Option<usize> = None;
+        for (offset, c) in text.char_indices() {
+            let began = starts.get(offset) == Some(&true);
+            let taken = if began { Some(0) } else { hole };
+            let open = !matches!(c, '\n' | '\r');
+            hole = taken.map(|taken| taken + 1).filter(|taken| open && *taken <= HOLE_MAX);
+            let end = offset + c.len_utf8();
+            if hole.is_some() && text.get(end..).is_some_and(|tail| tail.starts_with(piece.as_str())) {
+                next.iter_mut().skip(end + piece.len()).take(1).for_each(|place| *place = true);
             }
         }
         starts = next;
     }
-    starts.contains(&text.len())
+    starts.last() == Some(&true)
 }
 
 /// A path that means the same to everyone who reads it.
@@ -520,6 +523,7 @@ pub fn samples() -> Vec<Constraint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
     use proptest::prelude::*;
 
     fn check(constraint: Constraint, admitted: &[Value], refused: &[Value]) {
@@ -764,10 +768,36 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_one_to_120_characters_on_one_line() {
+        let fits = |pieces: &[&str], text: &str| {
+            let pieces = pieces.iter().map(|p| (*p).to_owned()).collect();
+            Constraint::Template(pieces).admits(&Value::from(text))
+        };
+        for hole in [1, 2, 119, 120] {
+            assert!(fits(&["<", ">"], &format!("<{}>", "ö".repeat(hole))), "{hole}");
+            assert!(fits(&["<", ""], &format!("<{}", "ö".repeat(hole))), "{hole}");
+        }
+        for hole in [0, 121, 500] {
+            assert!(!fits(&["<", ">"], &format!("<{}>", "ö".repeat(hole))), "{hole}");
+        }
+        assert!(fits(&["", "-", ""], "a-b-c") && fits(&["a", "a", "a"], "axaya") && fits(&["", ""], "x"));
+        assert!(!fits(&["", "-", ""], "a-") && !fits(&["", "-", ""], "-a") && !fits(&["", ""], ""));
+        assert!(!fits(&["<", ">"], "<a\nb>") && !fits(&["<", ">"], "<a\r>") && fits(&["<\n", ">"], "<\nb>"));
+        // A hole that would be too long from the start is none, even if a later start would do.
+        assert!(fits(&["", "a", "z"], &format!("{}a{}z", "b".repeat(120), "c".repeat(120))));
+        assert!(!fits(&["", "a", "z"], &format!("{}a{}z", "b".repeat(121), "c".repeat(120))));
+        assert!(fits(&["x", "x", "!"], "xaxbxc!"), "the nearest start is not the only one that counts");
+    }
+
+    #[test]
     fn a_template_with_many_holes_is_judged_in_polynomial_time() {
         let pieces: Vec<String> = core::iter::repeat_n("a".to_owned(), 24).collect();
         let text = "a".repeat(110) + "b";
         assert!(!Constraint::Template(pieces).admits(&Value::from(text)));
+        // What two agents that are not ours may choose: hundreds of pieces, and a long text.
+        let pieces: Vec<String> = core::iter::repeat_n("a".to_owned(), 200).collect();
+        assert!(Constraint::Template(pieces.clone()).admits(&Value::from("a".repeat(4_000))));
+        assert!(!Constraint::Template(pieces).admits(&Value::from("a".repeat(4_000) + "b")));
     }
 
     fn any_constraint() -> impl Strategy<Value = Constraint> {

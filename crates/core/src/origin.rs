@@ -349,6 +349,10 @@ fn collect(value: &Value, out: &mut Vec<String>) {
 /// What the leaves of a steering argument have to equal: all of them, except that a member `type` or `kind` with a
 /// plain word in it only says what the members beside it are (`{"type": "file", "id": 13}`). A leaf has the type
 /// that the manifest states for the member it stands in, or for the whole argument.
+///
+/// The names of members steer as well: `{"$ne": 7}` is not 7. A member that neither the manifest lists nor is the id
+/// of what the object says it is (`id`, or `file_id` of a `file`) therefore makes the whole object something that
+/// nobody vouches for.
 pub fn steering(value: &Value, arg: Option<&Arg>) -> Vec<Wanted> {
     let mut out = Vec::new();
     steer(value, arg, arg.and_then(|a| a.of.as_ref()), &mut out);
@@ -359,7 +363,13 @@ fn steer(value: &Value, arg: Option<&Arg>, of: Option<&ValueType>, out: &mut Vec
     match value {
         Value::List(items) => items.iter().for_each(|item| steer(item, arg, of, out)),
         Value::Map(map) => {
-            for (name, inner) in map.iter().filter(|(n, i)| map.len() == 1 || !says_what_it_is(n, i)) {
+            let declared =
+                |name: &String| arg.is_some_and(|a| a.members.contains_key(name)) || names_it(map, name);
+            let steering = || map.iter().filter(|(n, i)| map.len() == 1 || !says_what_it_is(n, i));
+            if !steering().all(|(name, _)| declared(name)) {
+                return out.push(Wanted::Nothing(value.canonical()));
+            }
+            for (name, inner) in steering() {
                 steer(inner, arg, arg.and_then(|a| a.members.get(name)).or(of), out);
             }
         }
@@ -373,6 +383,12 @@ fn wanted(text: &str, arg: Option<&Arg>, of: Option<&ValueType>) -> Wanted {
         None if arg.is_some_and(|a| a.role == Role::Selector) => Wanted::OneOrRecord(identify(text)),
         None => Wanted::One(identify(text)),
     }
+}
+
+/// Whether a member is the id of the thing.
+fn names_it(thing: &BTreeMap<String, Value>, name: &str) -> bool {
+    let kinds = || ["type", "kind"].into_iter().filter_map(|says| thing.get(says).and_then(Value::as_text));
+    name == "id" || name.strip_suffix("_id").is_some_and(|of| kinds().any(|kind| kind == of))
 }
 
 fn says_what_it_is(name: &str, value: &Value) -> bool {
@@ -910,9 +926,17 @@ mod tests {
             found.iter().map(|wanted| wanted.text().to_string()).collect::<Vec<_>>()
         };
         assert_eq!(steers(r#"[{"type":"file","file_id":"13"},"x"]"#), ["13", "x"]);
-        assert_eq!(steers(r#"{"type":"file"}"#), ["file"], "nothing beside it");
-        assert_eq!(steers(r#"{"type":"13","id":1}"#), ["1", "13"], "no plain word");
-        assert_eq!(steers(r#"{"type":["a"],"name":"file"}"#), ["file", "a"]);
+        for nobody_vouches in [
+            r#"{"type":"file"}"#,
+            r#"{"id":1,"type":"13"}"#,
+            r#"{"name":"file","type":["a"]}"#,
+            r#"{"$ne":"13"}"#,
+            r#"{"not_id":"13","type":"file"}"#,
+        ] {
+            assert_eq!(steers(nobody_vouches), [nobody_vouches]);
+            let wanted = steering(&Value::parse(nobody_vouches.as_bytes()).unwrap(), None);
+            assert!(matches!(wanted[..], [Wanted::Nothing(_)]), "{wanted:?}");
+        }
     }
 
     #[test]

@@ -14,10 +14,9 @@ use crate::event::{
 };
 use crate::grant::{Grant, Held, Tree};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, LeaseId, StepId};
-use crate::input::InputType;
 use crate::label::Label;
 use crate::lease::{Lease, LeaseFact, Receipt};
-use crate::origin::{Explained, Identifier, Origin, Wanted, Written, leaves, scan};
+use crate::origin::{Explained, Identifier, Kind, Origin, Wanted, Written, identify, leaves, scan};
 use crate::seeking::Seeking;
 use crate::time::Time;
 use crate::tool::Effect;
@@ -554,12 +553,18 @@ fn explained_at_opening(opening: &Opening) -> Explained {
     let names = |name: &String| opening.types.get(name).is_none_or(|t| t.kind.names_something());
     for (name, value) in opening.inputs.iter().filter(|(name, _)| names(name)) {
         let origin = Origin::Input { name: name.clone() };
-        known.add_value(value, &origin);
-        if let Some(of) = opening.types.get(name).and_then(InputType::as_value_type) {
-            leaves(value)
-                .iter()
-                .filter_map(|leaf| of.identify(leaf))
-                .for_each(|id| known.add(id, origin.clone()));
+        let Some(declared) = opening.types.get(name) else {
+            known.add_value(value, &origin);
+            continue;
+        };
+        // The name of a record vouches for that record, even where it looks like an address.
+        let of = declared.as_value_type();
+        for leaf in leaves(value) {
+            let typed = of.as_ref().and_then(|of| of.identify(&leaf));
+            let whole = identify(&leaf);
+            let same =
+                whole.kind == Kind::Plain || typed.as_ref().is_some_and(|typed| typed.kind == whole.kind);
+            typed.into_iter().chain(same.then_some(whole)).for_each(|id| known.add(id, origin.clone()));
         }
     }
     for id in scan(&opening.intent) {

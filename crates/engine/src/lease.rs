@@ -147,7 +147,7 @@ impl Engine {
         lease: &LeaseId,
     ) -> Result<Spec, EngineError> {
         let mut args = permit.args().as_map().cloned().unwrap_or_default();
-        let longest = target.broker.capabilities().ttl_secs_max.saturating_mul(1000);
+        let longest = target.broker.longest_secs(permit.tool()).saturating_mul(1000);
         let ttl = match args.remove("ttl_s") {
             None => TTL_MS_DEFAULT,
             Some(Value::Int(secs)) if secs > 0 => u64::try_from(secs).unwrap_or(0).saturating_mul(1000),

@@ -362,6 +362,10 @@ impl Broker for Ssh {
         }
     }
 
+    fn longest_secs(&self, scope: &ToolId) -> u64 {
+        self.scope(scope).map_or(0, |scope| scope.ttl_s)
+    }
+
     fn scopes(&self) -> Vec<Manifest> {
         let manifest = |(name, scope): (&String, &Scope)| {
             let mut manifest = Manifest::new(ToolId::of(&self.system, name).ok()?, scope.effect);

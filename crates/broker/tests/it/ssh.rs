@@ -95,6 +95,9 @@ impl Broker for Logged {
     fn scopes(&self) -> Vec<Manifest> {
         self.ssh.scopes()
     }
+    fn longest_secs(&self, scope: &ToolId) -> u64 {
+        self.ssh.longest_secs(scope)
+    }
     fn prepare(&self, spec: Spec) -> Doing<'_, Plan> {
         self.ssh.prepare(spec)
     }

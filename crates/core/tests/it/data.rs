@@ -7,6 +7,7 @@ use bailiwick_core::event::{Reported, Ruled, TaskEvent, Went};
 use bailiwick_core::label::{Label, Level};
 use bailiwick_core::origin::{Origin, identify};
 use bailiwick_core::registry::{Directory, RegistryEvent, Scope};
+use bailiwick_core::typed::ValueType;
 
 use crate::world::*;
 
@@ -73,11 +74,38 @@ fn a_steering_value_that_says_nothing_is_not_explained() {
     explained(&mut world, "mail.send", r#"{"to":"ann@example.org","cc":""}"#);
 }
 
+// proves: N1, A13
+#[test]
+fn an_object_around_a_value_is_not_the_value() {
+    let mut world = World::holding(vec![to_use("cloud.*")]);
+    explained(&mut world, "cloud.restart", r#"{"vm":"db-1"}"#);
+    for said in [r#"{"type":"machine","id":"db-1"}"#, r#"[{"kind":"machine","machine_id":"db-1"}]"#] {
+        explained(&mut world, "cloud.restart", &format!(r#"{{"vm":{said}}}"#));
+    }
+    for odd in [
+        r#"{"$ne":"db-1"}"#,
+        r#"{"$gt":"db-1"}"#,
+        r#"{"not":["db-1"]}"#,
+        r#"{"id":"db-1","or":"db-1"}"#,
+        r#"{"id":{"$ne":"db-1"}}"#,
+        r#"[{"$regex":"db-1"}]"#,
+        r#"{"type":"machine","not_id":"db-1"}"#,
+    ] {
+        unexplained(&mut world, "cloud.restart", &format!(r#"{{"vm":{odd}}}"#), &["vm"]);
+    }
+}
+
 // proves: N1
 #[test]
 fn names_of_members_steer_too() {
     let mut world = World::opened(|_| {});
     unexplained(&mut world, "mail.send", r#"{"to":{"eve@evil.com":"ann@example.org"}}"#, &["to"]);
+    unexplained(&mut world, "mail.send", r#"{"to":{"address":"ann@example.org"}}"#, &["to"]);
+    let mut manifest = manifests().into_iter().find(|m| m.tool == tool("mail.send")).unwrap();
+    let to = manifest.args.get_mut("to").unwrap();
+    to.members.insert("address".to_owned(), ValueType::Address);
+    let by = person("root");
+    world.registry.apply(&RegistryEvent::ToolClassified { manifest, pin: None, by });
     explained(&mut world, "mail.send", r#"{"to":{"address":"ann@example.org"}}"#);
     unexplained(&mut world, "cloud.note", r#"{"text":{"evil.com/x":"see"}}"#, &["text"]);
 }

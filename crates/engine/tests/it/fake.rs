@@ -10,7 +10,7 @@ use bailiwick_broker::{
 };
 use bailiwick_core::lease::{Mandate, Revocability, Step};
 use bailiwick_core::tool::{Effect, Manifest, Role};
-use bailiwick_core::{LeaseId, SystemId};
+use bailiwick_core::{LeaseId, SystemId, ToolId};
 
 /// What is wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +86,9 @@ impl Broker for Fake {
     fn scopes(&self) -> Vec<Manifest> {
         let tool = format!("{}.read", self.system).parse().unwrap();
         vec![Manifest::new(tool, Effect::Read).arg("customer", Role::Free).arg("ttl_s", Role::Free)]
+    }
+    fn longest_secs(&self, _: &ToolId) -> u64 {
+        600
     }
     fn prepare(&self, spec: Spec) -> Doing<'_, Plan> {
         Box::pin(async move {

@@ -18,11 +18,11 @@ use bailiwick_broker::{
     Broker, BrokerError, Capabilities, Created, Did, Doing, Effective, Found, Handle, Plan, Secret, Sight,
     Spec,
 };
-use bailiwick_core::SystemId;
 use bailiwick_core::event::{Cause, Recorded, TaskEvent};
 use bailiwick_core::lease::{LeaseFact, LeaseState, Mandate, Quota, Step};
 use bailiwick_core::task::Task;
 use bailiwick_core::tool::{Effect, Manifest};
+use bailiwick_core::{SystemId, ToolId};
 use bailiwick_engine::{Connectors, Engine, Leased, Patience, SystemClock};
 use bailiwick_stand::{Cluster, RedisServer};
 
@@ -87,6 +87,9 @@ impl Broker for Mortal {
     }
     fn scopes(&self) -> Vec<Manifest> {
         self.inner.scopes()
+    }
+    fn longest_secs(&self, scope: &ToolId) -> u64 {
+        self.inner.longest_secs(scope)
     }
     fn prepare(&self, spec: Spec) -> Doing<'_, Plan> {
         self.inner.prepare(spec)

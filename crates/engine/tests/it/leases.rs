@@ -126,6 +126,20 @@ pub fn call(name: &str) -> Call {
     Call { tool: tool(name), args: json("{}"), definition: None, approval: None, says: None }
 }
 
+// proves: Z3
+#[tokio::test]
+async fn no_credential_outlives_what_its_scope_allows() {
+    let shop = Shop::new().await;
+    for (asked, most) in [("{}", 600), (r#"{"ttl_s":100000}"#, 600), (r#"{"ttl_s":60}"#, 60)] {
+        let call = Call { args: json(asked), ..call("shop.read") };
+        let Leased::Given(given) = shop.world.engine.lease(&shop.caller(), call).await.unwrap() else {
+            panic!("{asked}");
+        };
+        let lives = given.lease.intent.until.0 - shop.world.engine.now().0;
+        assert!(lives <= most * 1000 && lives > (most - 30) * 1000, "{asked}: {lives} ms");
+    }
+}
+
 // proves: Z1, Z3, X2, R1, R6, INV7
 #[tokio::test]
 async fn a_credential_appears_for_a_task_and_goes_with_it_and_a_receipt_says_so() {
