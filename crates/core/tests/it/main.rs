@@ -9,6 +9,7 @@ mod cut;
 mod data;
 mod flow;
 mod fold;
+mod forms;
 mod handoff;
 mod invariants;
 mod lease;
