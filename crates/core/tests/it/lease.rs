@@ -154,6 +154,9 @@ fn a_grant_lives_until_its_end_and_not_at_it() {
     let root = grant("g-root");
     assert!(world.task.is_live(&root, Time(EVENING.0 - 1)) && !world.task.is_live(&root, EVENING));
     assert!(!world.task.is_live(&grant("g-none"), NOON));
+    let mut frozen = world.clone();
+    frozen.append(vec![TaskEvent::Frozen { by: "erin".to_owned(), reason: "odd".to_owned() }]);
+    assert!(!frozen.task.is_live(&root, NOON), "nor does an open window");
     world.revoke("planner");
     assert!(!world.task.is_live(&executor, NOON), "an open task alone keeps nothing alive");
 }
