@@ -27,6 +27,7 @@ use crate::cli::Cli;
 use crate::ctx::Ctx;
 
 fn main() -> ExitCode {
+    keep_to_ourselves();
     let cli = Cli::parse();
     let ctx = Ctx::new(&cli.globals);
     ctx.start_logging(cli.command.is_server());
@@ -47,4 +48,14 @@ fn main() -> ExitCode {
     // What still waits for standard input is not waited for.
     runtime.shutdown_background();
     code
+}
+
+/// Other processes of the same user may not read this one's memory, nor the environment it was started with: an agent
+/// beside it would find keys there. What is started from here is not touched.
+fn keep_to_ourselves() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::debug!(%error, "this system lets processes of one user read each other");
+    }
 }

@@ -333,7 +333,7 @@ impl Task {
         let chain = self.chain.as_ref()?;
         let mut done = self.done.clone();
         let step = self.calls.get(&reported.decision).and_then(|call| call.step.as_ref());
-        if let Some(step) = step.filter(|_| reported.went == Went::Done) {
+        if let Some(step) = step.filter(|_| went_well(reported)) {
             *done.entry(step.clone()).or_insert(0) += 1;
         }
         let alone = self.calls.keys().all(|call| *call == reported.decision);
@@ -450,7 +450,7 @@ impl Task {
 
     fn on_reported(&mut self, reported: &Reported) {
         let Some(call) = self.calls.remove(&reported.decision) else { return };
-        if let Some(step) = call.step.as_ref().filter(|_| reported.went == Went::Done) {
+        if let Some(step) = call.step.as_ref().filter(|_| went_well(reported)) {
             *self.done.entry(step.clone()).or_insert(0) += 1;
         }
         if let Some(capability) = call.capability {
@@ -541,6 +541,12 @@ impl Task {
     pub fn proofs_full(&self) -> bool {
         self.proofs.len() >= PROOFS_MAX
     }
+}
+
+/// Whether a call counts as done for the steps that come after it. What its caller alone says does not: whoever holds
+/// an agent's key could say it of a call that was never made.
+fn went_well(reported: &Reported) -> bool {
+    reported.went == Went::Done && !reported.claimed
 }
 
 fn held(capability: crate::capability::Capability, from: Option<u16>) -> Held {

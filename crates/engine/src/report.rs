@@ -37,7 +37,8 @@ impl Engine {
 
     /// Records the outcome of an allowed call as the caller itself tells it. Unless the tool's manifest says that
     /// callers run it themselves, that is a claim: whoever holds an agent's key could make it up, and so the result
-    /// explains nothing, is vouched for by nobody and lowers no label (A34).
+    /// explains nothing, is vouched for by nobody, lowers no label, and completes no step of the chain (A34). Of a tool
+    /// that the gateway offers it is refused.
     pub async fn report_by_caller(
         &self,
         caller: &Caller,
@@ -62,6 +63,9 @@ impl Engine {
             let Some(task) = held.as_ref() else { return Err(EngineError::missing("task", &caller.task)) };
             let call = waiting(task, caller, decision)?;
             let registry = &authority.registry;
+            if by == Reporter::Caller {
+                may_be_told_by_caller(registry, &call.tool)?;
+            }
             let (reported, left) = self
                 .remembering(|memory| {
                     let manifest = registry.tool(&call.tool).and_then(|t| t.manifest.as_ref());
@@ -120,6 +124,20 @@ fn waiting<'t>(task: &'t Task, caller: &Caller, decision: &DecisionId) -> Result
         ));
     }
     Ok(call)
+}
+
+/// A tool that a server of ours offers is called through the gateway, which tells what came of it; its caller may not
+/// get in first.
+fn may_be_told_by_caller(registry: &Registry, tool: &bailiwick_core::ToolId) -> Result<(), EngineError> {
+    let state = registry.tool(tool);
+    let theirs = state.and_then(|t| t.manifest.as_ref()).is_some_and(|m| m.reported_by_caller);
+    if theirs || state.is_none_or(|t| t.seen.is_none()) {
+        return Ok(());
+    }
+    Err(EngineError::forbidden(
+        "report.not_yours",
+        "this tool is called through the gateway, which reports what came of it",
+    ))
 }
 
 /// What is recorded of an outcome, and the values that would be explained by it had nobody written them.
