@@ -2,7 +2,7 @@
 //!
 //! A target may send back what it was sent: a debug endpoint, an error page, a redirect. Every spelling of the
 //! key that a program would use by itself is looked for: as it is in any case, in Base64 at any offset, in
-//! hexadecimal, backwards, in halves. Those are cut out. A key that shows only after undoing escapes, blanks or
+//! hexadecimal, backwards, and any part of it that is half as long. Those are cut out. A key that shows only after undoing escapes, blanks or
 //! zero bytes cannot be cut out safely: then the whole answer is withheld. A target that sets out to smuggle
 //! its own key past this (in a cipher, letter by letter) can; it has the key anyway.
 
@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands where a key was.
 pub(crate) const CUT: &str = "[secret]";
-/// A key this long is also found by either half.
-const HALVES_FROM: usize = 24;
+/// A key this long is also found by any part that is half as long.
+const HALVES_FROM: usize = 16;
 /// A spelling shorter than this would be found in ordinary text.
 const SPELLING_MIN: usize = 8;
 
@@ -94,11 +94,12 @@ pub(crate) fn is_distinct(key: &Secret) -> bool {
     key.split_once(' ').map_or(key, |(_, rest)| rest).len() >= SPELLING_MIN
 }
 
-/// The key, the key without its scheme word, and what `Basic` hides (RFC 7617).
+/// The key, the key without its scheme word, its words, and what `Basic` hides (RFC 7617).
 fn bare(key: &str) -> Vec<Vec<u8>> {
     let mut all = vec![key.as_bytes().to_vec()];
     let Some((word, rest)) = key.split_once(' ') else { return all };
     all.push(rest.as_bytes().to_vec());
+    all.extend(key.split(' ').map(|word| word.as_bytes().to_vec()));
     if word.eq_ignore_ascii_case("basic")
         && let Ok(pair) = STANDARD.decode(rest.trim()).or_else(|_| STANDARD_NO_PAD.decode(rest.trim()))
     {
@@ -116,10 +117,8 @@ fn spellings(key: &[u8]) -> Vec<Vec<u8>> {
     for offset in 0..3 {
         all.extend(base64_inside(key, offset));
     }
-    if key.len() >= HALVES_FROM {
-        let (first, second) = key.split_at(key.len() / 2);
-        all.push(first.to_vec());
-        all.push(second.to_vec());
+    if key.len() >= HALVES_FROM && !key.contains(&b' ') {
+        all.extend(key.windows(key.len() / 2).map(<[u8]>::to_vec));
     }
     all.retain(|spelling| spelling.len() >= SPELLING_MIN);
     all
@@ -295,6 +294,29 @@ mod tests {
         }
         let plain = "nothing to see; sk_live_ is how keys of this kind begin";
         assert_eq!(echo().cut_text(plain).as_deref(), Some(plain));
+    }
+
+    // proves: A35, INV14
+    #[test]
+    fn half_of_a_key_in_any_place_does_not_pass() {
+        let echo = Echo::of(
+            [Secret::new("Bearer crm-7f3a9c2e51d84b06"), Secret::new("AKIAFIRSTPART0001 other-part")].iter(),
+        );
+        let key = "crm-7f3a9c2e51d84b06";
+        for text in
+            [&key[..10], &key[10..], &key[..19], &key[3..15], r#"{"a":"crm-7f3a9c","b":"2e51d84b06"}"#]
+        {
+            let cut = echo.cut_text(text);
+            assert!(
+                cut.as_deref().is_none_or(|cut| !cut.contains(&key[..10]) && !cut.contains(&key[10..])),
+                "{text}"
+            );
+            assert_ne!(cut.as_deref(), Some(text));
+        }
+        assert_eq!(echo.cut_text("AKIAFIRSTPART0001").as_deref(), Some("[secret]"));
+        let rest = r#"{"k":"crm-7f3a9c2e51d\u0038\u0034b06"}"#;
+        assert!(echo.cut_text(rest).is_none_or(|cut| !cut.contains("7f3a9c2e51")));
+        assert_eq!(echo.cut_text("bearer crm of a kind").as_deref(), Some("bearer crm of a kind"));
     }
 
     // proves: INV14
