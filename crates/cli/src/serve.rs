@@ -33,6 +33,8 @@ use crate::keys::{Keys, private_folder};
 
 /// The one tenant of a node that runs alone.
 const TENANT: &str = "main";
+/// Space kept back on the disk, so that endings can be recorded when it is full.
+const RESERVE_BYTES: u64 = 16 << 20;
 /// How often is looked for tools that appeared.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -190,6 +192,10 @@ async fn engine(config: &Config, keys: &Keys, url: &str, clock: Arc<dyn Clock>) 
     };
     let trouble = |what: String, code: &str| Failure::new(Exit::Unreachable, code, what, "");
     let store = Store::open(location).await.map_err(|e| trouble(e.to_string(), e.code()))?;
+    // A disk that is full already is no reason not to start: what must end can still be ended.
+    if let Err(error) = store.keep_reserve(RESERVE_BYTES).await {
+        tracing::error!(code = error.code(), %error, "no space is kept back for endings; nothing is granted until it is");
+    }
     let signer = NoteSigner::from_seed(&format!("{}/ledger", config.trust_domain), &keys.ledger_seed()?)?;
     let tenant = TenantId::parse(TENANT)?;
     let settings = bailiwick_engine::Config {

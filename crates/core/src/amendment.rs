@@ -462,14 +462,12 @@ fn unexplained(
     manifest: &Manifest,
     args: &BTreeMap<String, Constraint>,
 ) -> BTreeSet<String> {
-    if manifest.effect == Effect::Read {
-        return BTreeSet::new();
-    }
     let unknown = |name: &String, value: &Value| {
         let role = manifest.args.get(name).map_or(crate::tool::Role::Target, |arg| arg.role);
         !value.is_blank() && has_unexplained(scene, manifest.args.get(name), role, value)
     };
     args.iter()
+        .filter(|(name, _)| manifest.wants_explained(name))
         .filter(|(name, constraint)| match constraint {
             Constraint::Exact(value) => unknown(name, value),
             Constraint::OneOf(values) => values.iter().any(|value| unknown(name, value)),

@@ -658,10 +658,7 @@ fn explain(
     place: u16,
 ) -> Explanation {
     let mut found = Explanation::default();
-    if manifest.effect == Effect::Read {
-        return found;
-    }
-    for (name, value) in args {
+    for (name, value) in args.iter().filter(|(name, _)| manifest.wants_explained(name)) {
         let declared = manifest.args.get(name);
         let role = declared.map_or(Role::Target, |arg| arg.role);
         // An optional argument left blank is one left out; a required one that says nothing still steers.

@@ -85,6 +85,10 @@ pub struct Arg {
     /// Counts toward the budget `amount`.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub amount: bool,
+    /// Must be explained even where the action only reads: it decides how far a credential reaches, for an hour and not
+    /// for one call. Elsewhere this changes nothing.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub explained: bool,
     /// The type of its values; absent: what they look like, and for a selector the id of any record.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub of: Option<ValueType>,
@@ -101,7 +105,15 @@ pub struct Arg {
 impl Arg {
     /// An optional argument of this role, of no stated type; for builders.
     pub fn of_role(role: Role) -> Self {
-        Arg { role, required: false, amount: false, of: None, members: BTreeMap::new(), scan: None }
+        Arg {
+            role,
+            required: false,
+            amount: false,
+            explained: false,
+            of: None,
+            members: BTreeMap::new(),
+            scan: None,
+        }
     }
     fn validate(&self) -> Result<(), &'static str> {
         let Some(scan) = &self.scan else { return Ok(()) };
@@ -253,6 +265,17 @@ impl Manifest {
     pub fn arg(mut self, name: &str, role: Role) -> Self {
         self.args.insert(String::from(name), Arg::of_role(role));
         self
+    }
+    /// The same with an argument that narrows a credential; for builders.
+    #[must_use]
+    pub fn narrowed_by(mut self, name: &str) -> Self {
+        self.args.insert(String::from(name), Arg { explained: true, ..Arg::of_role(Role::Selector) });
+        self
+    }
+    /// Whether somebody must vouch for an argument before the action: for all that an effect carries, and for what
+    /// narrows a credential.
+    pub fn wants_explained(&self, name: &str) -> bool {
+        self.effect != Effect::Read || self.args.get(name).is_some_and(|arg| arg.explained)
     }
     /// Whether a call may carry an argument of this name.
     pub fn takes(&self, name: &str) -> bool {

@@ -75,7 +75,10 @@ impl Engine {
         self.is_fit(target).await?;
         let ruled = self
             .rule(caller, call, |outcome, task, decided| match outcome {
-                Outcome::Allow(permit) => Ok((permit, decided.unexplained.clone())),
+                Outcome::Allow(permit) => Ok((
+                    permit,
+                    decided.approval.is_none().then(|| decided.unexplained.clone()).unwrap_or_default(),
+                )),
                 other => Err(Box::new(answer(other, task))),
             })
             .await?;
@@ -87,7 +90,7 @@ impl Engine {
         targets.take_place(&lease, &caller.agent, &system)?;
         let _creating = targets.creating(&lease);
         let given = match unexplained.first() {
-            // A read may look wherever it likes; what a login can see for an hour is another matter.
+            // The core asks a person about these; without their yes there is no credential, whatever became of the asking.
             Some(arg) => Err(unexplained_value(arg)),
             None => self.mint(caller, targets, target, &permit, &lease).await,
         };

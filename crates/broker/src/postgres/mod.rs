@@ -653,7 +653,7 @@ impl Broker for Postgres {
             let mut manifest = Manifest::new(tool(&self.system, name).ok()?, scope.effect);
             manifest.reversible = scope.effect == Effect::Read;
             for arg in scope.rows.keys() {
-                manifest = manifest.arg(arg, Role::Selector);
+                manifest = manifest.narrowed_by(arg);
             }
             manifest = manifest.arg("ttl_s", Role::Free);
             manifest.labels = scope.labels.clone();

@@ -476,7 +476,7 @@ impl Broker for Redis {
             let mut manifest = Manifest::new(ToolId::of(&self.system, name).ok()?, scope.effect);
             manifest.reversible = scope.effect == Effect::Read;
             for arg in scope.args() {
-                manifest = manifest.arg(arg, Role::Selector);
+                manifest = manifest.narrowed_by(arg);
             }
             manifest = manifest.arg("ttl_s", Role::Free);
             manifest.labels = scope.labels.clone();

@@ -139,6 +139,11 @@ fn a_login_appears_for_a_task_works_within_it_and_is_gone_with_it() {
     let asked =
         ["shop.read_orders", r#"{"customer": 1}"#, "--", "psql", "-tAqc", "SELECT count(*) FROM orders"];
     assert_eq!(shop.lease(&task, &asked).good().trim(), "500", "the rows of its customer and no others");
+    let other = shop.lease(&task, &["shop.read_orders", r#"{"customer": 2}"#]);
+    assert!(
+        other.failed(4).contains("customer"),
+        "a customer that nobody named is a person's to allow: {other:?}"
+    );
     shop.soon("the login given back", |s| s.logins() == "0");
     shop.soon("the lease seen gone", |s| s.house.json(&["standing"])["leases"] == 0);
 

@@ -46,6 +46,17 @@ fn where_it_goes_must_come_from_the_person_or_from_the_house() {
     explained(&mut world, "mail.send", r#"{"to":"eve@evil.com"}"#);
 }
 
+// proves: N1, D1
+#[test]
+fn what_narrows_a_credential_must_be_explained_although_it_only_reads() {
+    let mut world = World::opened(|_| {});
+    explained(&mut world, "files.read", r#"{"path":"/etc/shadow"}"#);
+    explained(&mut world, "files.login", r#"{"path":"/srv/report.txt","ttl_s":60}"#);
+    explained(&mut world, "files.login", r#"{"ttl_s":60}"#);
+    unexplained(&mut world, "files.login", r#"{"path":"/etc/shadow"}"#, &["path"]);
+    unexplained(&mut world, "files.login", r#"{"path":["/srv/report.txt","/etc/shadow"]}"#, &["path"]);
+}
+
 // proves: N1, A02
 #[test]
 fn values_are_compared_whole_and_by_type() {
@@ -287,13 +298,13 @@ fn list_shows_what_could_be_allowed_and_nothing_else() {
             world.registry.tools().map(|(id, _)| id).filter(|id| could_be_allowed(world.scene(), grant, id));
         tools.map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(shown(&world), "cloud.restart files.read");
+    assert_eq!(shown(&world), "cloud.restart files.login files.read");
     world.suspend(Scope::Tool(pattern("files.*")));
     assert_eq!(shown(&world), "cloud.restart");
     world.must("planner", "cloud.restart", r#"{"vm":"db-1"}"#);
     assert_eq!(shown(&world), "");
     world.lift(Scope::Tool(pattern("files.*")));
-    assert_eq!(shown(&world), "files.read");
+    assert_eq!(shown(&world), "files.login files.read");
     world.fresh = false;
     assert_eq!(shown(&world), "");
     world.fresh = true;

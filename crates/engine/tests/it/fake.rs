@@ -85,7 +85,7 @@ impl Broker for Fake {
     }
     fn scopes(&self) -> Vec<Manifest> {
         let tool = format!("{}.read", self.system).parse().unwrap();
-        vec![Manifest::new(tool, Effect::Read).arg("customer", Role::Free).arg("ttl_s", Role::Free)]
+        vec![Manifest::new(tool, Effect::Read).narrowed_by("customer").arg("ttl_s", Role::Free)]
     }
     fn longest_secs(&self, _: &ToolId) -> u64 {
         600

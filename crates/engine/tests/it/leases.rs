@@ -10,7 +10,7 @@ use bailiwick_core::event::{Cause, TaskEvent};
 use bailiwick_core::lease::{Lease, LeaseFact, LeaseState, Quota};
 use bailiwick_core::registry::{Halt, Scope};
 use bailiwick_core::tool::ToolPattern;
-use bailiwick_engine::{Connectors, Engine, EngineError, Given, Leased, NewTask, OpenedTask};
+use bailiwick_engine::{Connectors, Engine, EngineError, Given, Leased, NewTask, OpenedTask, VoteAsk};
 
 use crate::fake::{Fake, Mood, State, impatient};
 use crate::world::*;
@@ -33,7 +33,11 @@ async fn connect(engine: &Engine, brokers: Vec<Arc<Fake>>, quota: Quota) {
 }
 
 pub async fn open(engine: &Engine) -> OpenedTask {
-    let new = NewTask {
+    engine.open_task(asked_for()).await.unwrap()
+}
+
+fn asked_for() -> NewTask {
+    NewTask {
         initiator: person("dana"),
         intent: "Report on orders".to_owned(),
         inputs: Default::default(),
@@ -48,8 +52,7 @@ pub async fn open(engine: &Engine) -> OpenedTask {
         refusals: None,
         seeking: None,
         template: None,
-    };
-    engine.open_task(new).await.unwrap()
+    }
 }
 
 pub async fn register(engine: &Engine) {
@@ -449,4 +452,33 @@ async fn a_credential_is_in_force_from_its_giving_to_whatever_ends_it() {
             "at once, whatever the target does"
         );
     }
+}
+
+// proves: N1, Z2, D6
+#[tokio::test]
+async fn what_narrows_a_credential_is_vouched_for_even_where_it_only_reads() {
+    let shop = Shop::new().await;
+    let engine = &shop.world.engine;
+    let of = |customer: u32, approval| Call {
+        args: json(&format!(r#"{{"customer": {customer}}}"#)),
+        approval,
+        ..call("shop.read")
+    };
+    let asked = engine.lease(&shop.caller(), of(4711, None)).await.unwrap();
+    let Leased::Ask(question) = asked else { panic!("{asked:?}") };
+    assert_eq!(shop.there(), 0, "nothing is made before a person has said yes");
+    engine.vote(&person("omar"), &question.approval, VoteAsk::Approve).await.unwrap();
+    let other = engine.lease(&shop.caller(), of(4712, Some(question.approval.clone()))).await.unwrap();
+    assert!(!matches!(other, Leased::Given(_)), "the yes was for one customer: {other:?}");
+    let given = engine.lease(&shop.caller(), of(4711, Some(question.approval))).await.unwrap();
+    assert!(matches!(given, Leased::Given(_)), "{given:?}");
+
+    let new = NewTask { inputs: json(r#"{"customer": 7}"#).as_map().unwrap().clone(), ..asked_for() };
+    let task = engine.open_task(new).await.unwrap();
+    let caller = shop.world.caller(&task.task, &task.grant, "reporter");
+    assert!(
+        matches!(engine.lease(&caller, of(7, None)).await.unwrap(), Leased::Given(_)),
+        "the person named it"
+    );
+    assert!(matches!(engine.lease(&caller, of(8, None)).await.unwrap(), Leased::Ask(_)));
 }

@@ -1,0 +1,522 @@
+"""Experiments on a running node: each breaks one thing, and an oracle asks the target itself what became of it.
+
+Every experiment is a function that returns its figures and fails by an exception. What a node promises while something
+is broken: it refuses, it says why, it ends what must end once it can, and it comes back by itself.
+"""
+
+import glob
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+PROGRAM = os.environ["BAILIWICK_BIN"]
+LONG = bool(os.environ.get("FAULTS_LONG"))
+SEED = int(os.environ.get("FAULTS_SEED", "20261122"))
+ROOT = os.getuid() == 0
+
+CONFIG = """
+version: 1
+trust_domain: example.org
+listen: 127.0.0.1:{port}
+people:
+  - {{ id: dana@example.org, groups: [operators, approvers] }}
+agents:
+  - {{ id: reporter, owner: dana@example.org, class: reporting, ceiling: [{{ tool: "shop.*" }}, {{ tool: "carts.*" }}] }}
+limits: {{ leases_per_task: 500, leases_per_agent: 5000, leases_per_target: 5000 }}
+targets:
+  shop:
+    postgres:
+      url: secret://env/SHOP_ADMIN
+      scopes:
+        read_orders:
+          role: cap_read_orders
+          database: postgres
+          effect: read
+          tables: {{ public.orders: {{ select: [id] }} }}
+          ttl_s: 3600
+  carts:
+    redis:
+      nodes: [secret://env/CARTS_ADMIN]
+      scopes:
+        read_carts: {{ effect: read, keys: [{{ prefix: "cart:" }}], commands: [get], ttl_s: 3600 }}
+"""
+
+
+def free_port():
+    """A port that is free and that the kernel does not give out by itself."""
+    for port in random.sample(range(15000, 19000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no port is free")
+
+
+def soon(what, ask, within=60.0):
+    """Waits until something has come about, and gives how long that took, in seconds."""
+    begun = time.monotonic()
+    while not ask():
+        if time.monotonic() - begun > within:
+            raise AssertionError(f"{what} did not come about within {within:.0f} s")
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+def percentile(values, share):
+    """One of the values, so that this share of them is no greater."""
+    values = sorted(values)
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+class Postgres:
+    """A throw-away PostgreSQL, stopped by its own pid."""
+
+    def __init__(self):
+        programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+        if not programs:
+            raise RuntimeError("PostgreSQL is missing; install the Debian package postgresql")
+        self.bin = programs[-1]
+        self.folder = tempfile.mkdtemp(prefix="bw-faults-pg-", dir="/tmp")
+        self.as_user = ["runuser", "-u", "postgres", "--"] if ROOT else []
+        if ROOT:
+            shutil.chown(self.folder, "postgres")
+        self.run("initdb", "--auth=trust", "--username=admin", "--no-sync", "-D", f"{self.folder}/db")
+        rules = "local all admin trust\nlocal all all scram-sha-256\n"
+        subprocess.run([*self.as_user, "tee", f"{self.folder}/db/pg_hba.conf"], input=rules.encode(), stdout=subprocess.DEVNULL, check=True)
+        self.start()
+        self.sql("CREATE TABLE orders (id int)")
+
+    def run(self, program, *args):
+        subprocess.run([*self.as_user, f"{self.bin}/{program}", *args], check=True, cwd="/tmp", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start(self):
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=300"
+        self.run("pg_ctl", "-s", "-w", "-D", f"{self.folder}/db", "-l", f"{self.folder}/log", "-o", options, "start")
+
+    def crash(self):
+        self.run("pg_ctl", "-s", "-D", f"{self.folder}/db", "-m", "immediate", "stop")
+
+    def url(self):
+        return f"host={self.folder} user=admin dbname=postgres"
+
+    def sql(self, text):
+        asked = subprocess.run(["psql", self.url(), "-tAqc", text], capture_output=True, text=True, check=True)
+        return asked.stdout.strip()
+
+    def logins(self):
+        """The logins of ours that are there."""
+        return set(self.sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'bw\\_%'").split())
+
+    def close(self):
+        try:
+            self.crash()
+        except subprocess.CalledProcessError:
+            pass
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Redis:
+    """A throw-away Redis, stopped by its own pid."""
+
+    def __init__(self):
+        self.port = free_port()
+        self.folder = tempfile.mkdtemp(prefix="bw-faults-redis-", dir="/tmp")
+        settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder, "--requirepass", "admin"]
+        self.process = subprocess.Popen(["redis-server", *settings], stdout=subprocess.DEVNULL)
+        soon("redis", lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0)
+
+    def url(self):
+        return f"redis://default:admin@127.0.0.1:{self.port}"
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Node:
+    """A node in a folder of its own, with its targets."""
+
+    def __init__(self, around=(), env=None, mounted=False):
+        self.mounted = mounted
+        self.postgres, self.redis = Postgres(), Redis()
+        self.folder = tempfile.mkdtemp(prefix="bw-faults-", dir="/tmp")
+        self.port = free_port()
+        self.around, self.process = list(around), None
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("BAILIWICK_")}
+        self.env |= {"SHOP_ADMIN": self.postgres.url(), "CARTS_ADMIN": self.redis.url(), "NO_COLOR": "1"}
+        self.node_env = self.env | (env or {})
+        with open(f"{self.folder}/bailiwick.yaml", "w") as file:
+            file.write(CONFIG.format(port=self.port))
+        self.run("target", "setup", "shop", "--apply")
+        self.start()
+        self.run("agent", "add", "reporter")
+
+    def start(self):
+        log = open(f"{self.folder}/log", "ab")
+        self.process = subprocess.Popen([*self.around, PROGRAM, "up"], cwd=self.folder, env=self.node_env, stderr=log, stdout=log)
+        return soon("the node", lambda: self.ready() or self.is_dead(), 120)
+
+    def is_dead(self):
+        if self.process.poll() is not None:
+            raise AssertionError("the node ended: " + open(f"{self.folder}/log").read()[-2000:])
+        return False
+
+    def ready(self):
+        return self.http("/readyz")[0] == 200
+
+    def http(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read()
+        except OSError:
+            return 0, b""
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def run(self, *args, check=True):
+        ran = self.beside(PROGRAM, *args)
+        if check and ran.returncode != 0:
+            raise AssertionError(f"{args}: {ran.returncode} {ran.stderr}")
+        return ran
+
+    def beside(self, *command):
+        """Runs a command where the node is: in its folder, and in its mounts if it has its own."""
+        if self.mounted and self.process:
+            go = 'cd "$0" && exec "$@"'
+            command = ["nsenter", "-t", str(self.process.pid), "-m", "--", "sh", "-c", go, self.folder, *command]
+        return subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=120)
+
+    def json(self, *args):
+        return json.loads(self.run(*args, "--json").stdout)
+
+    def task(self):
+        return self.json("task", "open", "--agent", "reporter", "--intent", "Look")["task"]
+
+    def lease(self, task, scope="shop.read_orders", args="{}", check=True):
+        ran = self.run("lease", "--agent", "reporter", "--task", task, scope, args, "--json", check=check)
+        return json.loads(ran.stdout) if ran.returncode == 0 else ran
+
+    def standing(self):
+        return self.json("standing")
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGCONT)
+            self.kill()
+        self.postgres.close()
+        self.redis.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def f01_killed_while_it_works():
+    """kill -9 of the program at random while four agents open, lease and end; the target is asked afterwards."""
+    node, dice = Node(), random.Random(SEED)
+    rounds, recoveries, told_in_all = (40 if LONG else 3), [], 0
+    try:
+        for _ in range(rounds):
+            told, over = [], threading.Event()
+
+            def work():
+                while not over.is_set():
+                    try:
+                        task = node.task()
+                        told.append((task, node.lease(task)["plain"]["user"]))
+                        if len(told) % 2:
+                            node.run("task", "end", task)
+                    except (AssertionError, ValueError, KeyError, subprocess.TimeoutExpired):
+                        pass
+
+            workers = [threading.Thread(target=work) for _ in range(4)]
+            [w.start() for w in workers]
+            soon("a lease", lambda: told)
+            time.sleep(dice.uniform(0, 2))
+            node.kill()
+            over.set()
+            [w.join() for w in workers]
+            recoveries.append(node.start())
+            rightful = lambda: {c["name"] for c in node.standing()["credentials"]}
+            soon("only what stands", lambda: node.postgres.logins() == rightful())
+            for task, name in told:
+                known = {c["name"] for c in node.json("receipt", task)["credentials"]}
+                assert name in known, f"{name} was given out, and the log knows nothing of it"
+            told_in_all += len(told)
+            node.run("kill", "all", "--reason", "next round", "--yes", check=False)
+            soon("nothing", lambda: not node.postgres.logins())
+            node.run("resume", "all", "--reason", "next round", check=False)
+        return f"{rounds} kills, {told_in_all} credentials told, 0 lost, 0 orphans; serving again p50 {percentile(recoveries, 0.5):.1f} s, worst {max(recoveries):.1f} s"
+    finally:
+        node.close()
+
+
+def f02_the_target_crashes():
+    """PostgreSQL crashes while logins stand and their tasks end; it comes back a while later."""
+    node, away = Node(), (60 if LONG else 5)
+    try:
+        tasks = [node.task() for _ in range(5)]
+        for task in tasks:
+            node.lease(task)
+        node.postgres.crash()
+        for task in tasks:
+            node.run("task", "end", task)
+        refused = node.lease(node.task(), check=False)
+        assert refused.returncode != 0 and "target.unreachable" in refused.stderr, refused.stderr
+        time.sleep(away)
+        assert node.standing()["leases"] >= 5, "what cannot be seen gone stands"
+        node.postgres.start()
+        assert len(node.postgres.logins()) == 5, "the database has kept them"
+        gone = soon("the end of the logins", lambda: not node.postgres.logins())
+        soon("the record", lambda: node.standing()["leases"] == 0)
+        assert gone < 30, gone
+        return f"away {away} s with 5 logins whose tasks ended: gone {gone:.1f} s after its return; nothing new given meanwhile"
+    finally:
+        node.close()
+
+
+def f06_a_target_is_away():
+    """PostgreSQL is away while a revocation is due; the other target's agents must not notice."""
+    node, away = Node(), (300 if LONG else 20)
+    try:
+        def carts(n):
+            took = []
+            task = node.task()
+            for _ in range(n):
+                begun = time.monotonic()
+                node.lease(task, "carts.read_carts")
+                took.append(time.monotonic() - begun)
+            return took
+
+        before = carts(30 if LONG else 10)
+        task = node.task()
+        node.lease(task)
+        node.postgres.crash()
+        node.run("task", "end", task)
+        shown = soon("the debt", lambda: node.standing()["debts"] == 1)
+        until, during, tries = time.monotonic() + away, [], []
+        while time.monotonic() < until:
+            during += carts(5)
+            tries.append((time.monotonic(), next(c["attempts"] for c in node.standing()["credentials"] if c["system"] == "shop")))
+        node.postgres.start()
+        gone = soon("the end of the login", lambda: not node.postgres.logins())
+        assert gone <= 31, gone
+        ratio = percentile(during, 0.99) / percentile(before, 0.99)
+        return f"away {away} s: shown as debt after {shown:.1f} s, {tries[-1][1]} attempts, gone {gone:.1f} s after its return; p99 of leases in the other target {percentile(before, 0.99)*1000:.0f} ms before, {percentile(during, 0.99)*1000:.0f} ms during ({ratio:.1f}x)"
+    finally:
+        node.close()
+
+
+def f08_the_store_is_locked():
+    """Another process holds the lock of the ledger's file: everything is refused, and goes on afterwards."""
+    node = Node()
+    try:
+        task = node.task()
+        ledger = glob.glob(f"{node.folder}/bailiwick-data/ledger.db")[0]
+        holder = sqlite3.connect(ledger, timeout=10, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        begun = time.monotonic()
+        refused = node.lease(task, check=False)
+        took = time.monotonic() - begun
+        assert refused.returncode != 0, "given without a record"
+        code = next((w.strip("()[]:,.") for w in refused.stderr.split() if w.startswith("store.") or w.startswith("(store.")), refused.stderr.strip().splitlines()[0])
+        red = node.http("/readyz")[0]
+        assert red == 503, f"readyz said {red}"
+        assert not node.postgres.logins()
+        holder.execute("ROLLBACK")
+        holder.close()
+        again = soon("the store", lambda: node.lease(task, check=False).__class__ is dict)
+        return f"locked: refused after {took:.1f} s with {code}, readyz {red}, no login made; unlocked: given again after {again:.1f} s; the node lived"
+    finally:
+        node.close()
+
+
+def f05_the_disk_is_full():
+    """The folder of the ledger is full: nothing is granted, endings are still recorded and carried out."""
+    if not ROOT:
+        return "SKIPPED: needs the right to mount"
+    mount = 'mkdir -p bailiwick-data && mount -t tmpfs -o size=160m none bailiwick-data && exec "$@"'
+    node = Node(["unshare", "-m", "sh", "-c", mount, "sh"], mounted=True)
+    opens = lambda: node.run("task", "open", "--agent", "reporter", "--intent", "x", check=False).returncode == 0
+    try:
+        task = node.task()
+        node.lease(task)
+        filler = "bailiwick-data/filler"
+        node.beside("sh", "-c", f"cat /dev/zero >{filler} 2>/dev/null")
+        refused = soon("the refusal", lambda: not opens())
+        node.run("kill", "task", task, "--reason", "full")
+        gone = soon("the end of the login", lambda: not node.postgres.logins())
+        assert not opens(), "and still nothing is granted"
+        node.beside("rm", filler)
+        again = soon("the store", opens)
+        node.stop()
+        return f"full: nothing opened after {refused:.1f} s, a kill recorded and its login gone in {gone:.1f} s; freed: open again after {again:.1f} s"
+    finally:
+        node.close()
+
+
+def f09_the_wall_clock_jumps():
+    """The wall clock steps by an hour and by ten seconds each second; the monotonic clock goes on as it is."""
+    library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+    if not library:
+        raise RuntimeError("libfaketime is missing; install the Debian package faketime")
+    stage = tempfile.mkdtemp(prefix="bw-faults-clock-")
+    file = f"{stage}/clock"
+
+    def step(by):
+        with open(file + ".new", "w") as out:
+            out.write(by + "\n")
+        os.replace(file + ".new", file)
+
+    step("+0")
+    node = Node(env={"LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": file, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"})
+    try:
+        lives = []
+        for steps in (["-3600"], [f"{sign}10" for sign in "-+-+-+"] + ["+0"]):
+            step("+0")
+            task = node.task()
+            begun = time.monotonic()
+            node.lease(task, args='{"ttl_s": 8}')
+            for by in steps:
+                step(by)
+                time.sleep(1)
+            soon("the expiry", lambda: not node.postgres.logins(), 40)
+            lives.append(time.monotonic() - begun)
+        assert max(lives) < 8 + 6, lives
+        step("+0")
+        task = node.task()
+        node.lease(task, args='{"ttl_s": 600}')
+        step("+3600")
+        early = soon("the early end", lambda: not node.postgres.logins(), 40)
+        step("+0")
+        time.sleep(3)
+        assert not node.postgres.logins(), "nothing comes back with the clock"
+        said = node.lease(task, check=False)
+        late = "given" if isinstance(said, dict) else said.stderr.strip().splitlines()[0]
+        return f"8 s credentials lived {lives[0]:.1f} s (-1 h) and {lives[1]:.1f} s (±10 s each second); +1 h ended a 600 s one after {early:.1f} s, and back at +0 nothing revived; a new ask then: {late[:90]}"
+    finally:
+        node.close()
+        shutil.rmtree(stage)
+
+
+def f11_kill_everything():
+    """Many logins in many tasks; everything is killed at once."""
+    node, tasks, each = Node(), (40 if LONG else 5), (10 if LONG else 4)
+    try:
+        opened = [node.task() for _ in range(tasks)]
+        workers = [threading.Thread(target=lambda t=t: [node.lease(t) for _ in range(each)]) for t in opened]
+        for some in range(0, tasks, 4):
+            [w.start() for w in workers[some : some + 4]]
+            [w.join() for w in workers[some : some + 4]]
+        there = len(node.postgres.logins())
+        assert there == tasks * each, there
+        begun = time.monotonic()
+        node.run("kill", "all", "--reason", "enough", "--yes")
+        recorded = time.monotonic() - begun
+        assert node.lease(opened[0], check=False).__class__ is not dict, "allowed after the kill"
+        soon("the end of the logins", lambda: not node.postgres.logins(), 120)
+        gone = time.monotonic() - begun
+        return f"{there} logins in {tasks} tasks: kill acknowledged in {recorded*1000:.0f} ms (program start included), all logins gone after {gone:.1f} s ({there/gone:.0f} a second), nothing allowed after the acknowledgement"
+    finally:
+        node.close()
+
+
+def f13_the_node_is_paused():
+    """The node is stopped for longer than a credential lives, and goes on."""
+    node, pause = Node(), (30 if LONG else 6)
+    try:
+        task = node.task()
+        name = node.lease(task, args='{"ttl_s": 3}')["plain"]["user"]
+        os.kill(node.process.pid, signal.SIGSTOP)
+        time.sleep(pause)
+        assert node.postgres.logins() == {name}, "nobody was there to end it; the database ends logins a minute later"
+        os.kill(node.process.pid, signal.SIGCONT)
+        gone = soon("the end of the login", lambda: not node.postgres.logins())
+        soon("the record", lambda: node.standing()["leases"] == 0)
+        told = node.json("receipt", task)["credentials"]
+        assert len(told) == 1 and told[0]["state"] == "gone", told
+        return f"stopped {pause} s with a credential of 3 s: gone {gone:.1f} s after going on, once; the pause itself lengthened its life"
+    finally:
+        node.close()
+
+
+def f14_a_restart_with_much_standing():
+    """A node comes back to many credentials, a third of which ran out while it was away."""
+    node, many = Node(), (240 if LONG else 12)
+    try:
+        task = node.task()
+        kept = [node.lease(task)["plain"]["user"] for _ in range(many - many // 3)]
+        for _ in range(many // 3):
+            node.lease(task, args='{"ttl_s": %d}' % (60 if LONG else 6))
+        node.kill()
+        time.sleep(61 if LONG else 7)
+        assert len(node.postgres.logins()) == many, "the database ends logins a minute later"
+        serving = node.start()
+        gone = soon("the end of what ran out", lambda: node.postgres.logins() == set(kept))
+        return f"{many} credentials, {many // 3} of them over: serving after {serving:.1f} s, those over gone {gone:.1f} s later, the others kept"
+    finally:
+        node.close()
+
+
+def f15_an_old_copy_of_the_store():
+    """The folder is copied, work goes on, and the copy is put back: what was made since is in no log."""
+    node = Node()
+    try:
+        before = node.task()
+        node.stop()
+        shutil.copytree(f"{node.folder}/bailiwick-data", f"{node.folder}/copy")
+        node.start()
+        since = node.task()
+        stray = node.lease(since)["plain"]["user"]
+        node.run("kill", "task", before, "--reason", "since the copy")
+        node.kill()
+        shutil.rmtree(f"{node.folder}/bailiwick-data")
+        os.rename(f"{node.folder}/copy", f"{node.folder}/bailiwick-data")
+        assert stray in node.postgres.logins()
+        node.start()
+        gone = soon("the end of the stray", lambda: not node.postgres.logins())
+        revived = node.lease(before, check=False).__class__ is dict
+        return f"the login made since was found from the target's side and ended {gone:.1f} s after the start; the start was not refused, and the task killed since the copy {'lives again: GAP' if revived else 'stays dead'}"
+    finally:
+        node.close()
+
+
+EXPERIMENTS = [f01_killed_while_it_works, f02_the_target_crashes, f05_the_disk_is_full, f06_a_target_is_away, f08_the_store_is_locked, f09_the_wall_clock_jumps, f11_kill_everything, f13_the_node_is_paused, f14_a_restart_with_much_standing, f15_an_old_copy_of_the_store]
+
+
+def main():
+    wanted, passed, failed = sys.argv[1:], 0, 0
+    for experiment in EXPERIMENTS:
+        if wanted and not any(experiment.__name__.startswith(name) for name in wanted):
+            continue
+        begun = time.monotonic()
+        try:
+            said = experiment()
+            passed += 1
+        except Exception as error:  # whatever breaks is a finding
+            said = f"FAILED: {type(error).__name__}: {error}"
+            failed += 1
+        print(f"{experiment.__name__}: {said}  [{time.monotonic() - begun:.0f} s]", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+main()
