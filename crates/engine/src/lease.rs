@@ -4,6 +4,8 @@
 //! before anybody can read with the credential. That it becomes active is appended under the condition that nothing
 //! above the lease has ended; if something has, the credential is revoked and nobody is told its secret.
 
+use std::collections::BTreeSet;
+
 use bailiwick_api::{Answer, Call, Caller, Denial, Outcome as Report, OutcomeStatus, Pending};
 use bailiwick_broker::{BrokerError, Created, Credential, Doing, Effective, OnBehalf, Plan, Spec};
 use bailiwick_core::decision::{Outcome, Permit, Scene};
@@ -75,10 +77,11 @@ impl Engine {
         self.is_fit(target).await?;
         let ruled = self
             .rule(caller, call, |outcome, task, decided| match outcome {
-                Outcome::Allow(permit) => Ok((
-                    permit,
-                    decided.approval.is_none().then(|| decided.unexplained.clone()).unwrap_or_default(),
-                )),
+                Outcome::Allow(permit) => {
+                    let vouched = decided.approval.is_some();
+                    let unexplained = if vouched { BTreeSet::new() } else { decided.unexplained.clone() };
+                    Ok((permit, unexplained))
+                }
                 other => Err(Box::new(answer(other, task))),
             })
             .await?;
