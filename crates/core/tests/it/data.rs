@@ -7,6 +7,7 @@ use bailiwick_core::event::{Reported, Ruled, TaskEvent, Went};
 use bailiwick_core::label::{Label, Level};
 use bailiwick_core::origin::{Origin, identify};
 use bailiwick_core::registry::{Directory, RegistryEvent, Scope};
+use bailiwick_core::tool::{Effect, Manifest, Role};
 use bailiwick_core::typed::ValueType;
 
 use crate::world::*;
@@ -50,6 +51,9 @@ fn where_it_goes_must_come_from_the_person_or_from_the_house() {
 #[test]
 fn what_narrows_a_credential_must_be_explained_although_it_only_reads() {
     let mut world = World::opened(|_| {});
+    let manifest =
+        Manifest::new(tool("files.login"), Effect::Read).narrowed_by("path").arg("ttl_s", Role::Free);
+    world.registry.apply(&RegistryEvent::ToolClassified { manifest, pin: None, by: person("root") });
     explained(&mut world, "files.read", r#"{"path":"/etc/shadow"}"#);
     explained(&mut world, "files.login", r#"{"path":"/srv/report.txt","ttl_s":60}"#);
     explained(&mut world, "files.login", r#"{"ttl_s":60}"#);
@@ -298,13 +302,13 @@ fn list_shows_what_could_be_allowed_and_nothing_else() {
             world.registry.tools().map(|(id, _)| id).filter(|id| could_be_allowed(world.scene(), grant, id));
         tools.map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(shown(&world), "cloud.restart files.login files.read");
+    assert_eq!(shown(&world), "cloud.restart files.read");
     world.suspend(Scope::Tool(pattern("files.*")));
     assert_eq!(shown(&world), "cloud.restart");
     world.must("planner", "cloud.restart", r#"{"vm":"db-1"}"#);
     assert_eq!(shown(&world), "");
     world.lift(Scope::Tool(pattern("files.*")));
-    assert_eq!(shown(&world), "files.login files.read");
+    assert_eq!(shown(&world), "files.read");
     world.fresh = false;
     assert_eq!(shown(&world), "");
     world.fresh = true;

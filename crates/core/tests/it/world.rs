@@ -211,7 +211,6 @@ pub(crate) fn manifests() -> Vec<Manifest> {
             "to",
         ),
         new("files.read", Effect::Read).arg("path", Role::Selector),
-        new("files.login", Effect::Read).narrowed_by("path").arg("ttl_s", Role::Free),
         required(new("files.delete", Effect::Delete).arg("path", Role::Selector), "path"),
         pay,
         undoable(new("cloud.restart", Effect::Update).arg("vm", Role::Selector).arg("force", Role::Free)),
