@@ -3,7 +3,8 @@
 //! A manifest may say that a tool takes something out of what passes through it: a mail server that blackens names,
 //! a read that returns nothing but totals, a desk whose answers people have checked. Then the label is lowered by
 //! exactly that, for this one passing, and the record says by which declaration. The branch keeps the label of what it
-//! has seen; agents declare nothing; a condition that cannot be checked is not met.
+//! has seen; agents declare nothing, and what they once wrote keeps its label; a condition that cannot be checked is not
+//! met.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -41,8 +42,7 @@ pub struct Declassifier {
     /// The most confidential that it is afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
-    /// Of a result: whether the tool vouches for it, so that reading it taints nothing. What agents once wrote stays
-    /// untrusted all the same.
+    /// Of a result: whether the tool vouches for it, so that reading it taints nothing.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub trusted: bool,
     /// Under which condition: on an argument, or on every record of the result.
@@ -128,8 +128,8 @@ pub fn of_call(
     (label, lowered)
 }
 
-/// The label that a result brings: of the tool's own making, and joined with what agents once wrote into it. Only
-/// the former can be vouched for.
+/// The label that a result brings: of the tool's own making, joined with that of what agents once wrote into it. Only
+/// the former is ever lowered: an agent could have written whatever meets the condition (A31).
 pub fn of_result(
     manifest: &Manifest,
     result: &Value,
@@ -141,21 +141,10 @@ pub fn of_result(
         rule.of == Passing::Result
             && rule.when.as_ref().is_none_or(|when| every_record(result, when, own_domains))
     };
-    let (mut own, mut written) = (own.clone(), written.clone());
-    let mut lowered = Vec::new();
-    for rule in manifest.declassifies.iter().filter(met) {
-        let first = rule.lower(&mut own, Some(manifest.tool.as_str()));
-        let second = rule.lower(&mut written, None);
-        lowered.extend(match (first, second) {
-            (Some(mut first), Some(second)) => {
-                first.classes.extend(second.classes);
-                first.level = first.level.max(second.level);
-                Some(first)
-            }
-            (first, second) => first.or(second),
-        });
-    }
-    (own.join(&written), lowered)
+    let mut own = own.clone();
+    let rules = manifest.declassifies.iter().filter(met);
+    let lowered = rules.filter_map(|rule| rule.lower(&mut own, Some(manifest.tool.as_str()))).collect();
+    (own.join(written), lowered)
 }
 
 /// Whether a result is made of records and nothing else, at least one, and the condition holds for each. A record is
@@ -253,6 +242,15 @@ mod tests {
         let laundered = Label::untrusted("notes.add");
         let still = read(r#"{"from":"ann@example.org"}"#, &laundered);
         assert_eq!(still, laundered, "what agents wrote stays untrusted");
+        let secret = label(Level::Secret, &["pii"], &["notes.add"]);
+        let taking = r#"{"of":"result","because":"only totals","classes":["pii"],"level":"public"}"#;
+        let (own, (took, _)) =
+            (Label::bottom(), of_result(&manifest(&[taking]), &json("{}"), &secret, &secret, &domains));
+        assert_eq!(took, secret, "and as confidential as it was");
+        assert_eq!(
+            of_result(&manifest(&[taking]), &json("{}"), &secret, &own, &domains).0.level,
+            Level::Public
+        );
         let own_words = Label::untrusted("desk.ask");
         assert_eq!(read(r#"{"from":"ann@example.org"}"#, &own_words), own_words, "under whatever name");
     }

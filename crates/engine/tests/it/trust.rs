@@ -131,6 +131,47 @@ async fn confidential_data_leaves_only_through_what_is_declared_to_make_it_less(
     );
 }
 
+// proves: A31, N1
+#[tokio::test]
+async fn what_an_agent_wrote_is_not_declassified_by_meeting_the_condition() {
+    let companies = Declassifier {
+        of: Passing::Result,
+        level: Some(Level::Public),
+        trusted: true,
+        when: Some(When {
+            field: "kind".to_owned(),
+            one_of: ["company".to_owned()].into(),
+            ..blackens().when.unwrap()
+        }),
+        ..blackens()
+    };
+    let pii =
+        Label { level: Level::Confidential, classes: ["pii".parse().unwrap()].into(), ..Label::bottom() };
+    let people = Manifest { labels: pii.clone(), ..Manifest::new(tool("tickets.people"), Effect::Read) };
+    let register =
+        Manifest { declassifies: vec![companies], ..Manifest::new(tool("tickets.register"), Effect::Read) };
+    let enter = Manifest::new(tool("tickets.enter"), Effect::Create).arg("name", Role::Content);
+    let enter = Manifest { reversible: true, ..enter.arg("kind", Role::Free) };
+    let world = with_tools(vec![people, register, enter]).await;
+
+    let first = world.open_with(None).await;
+    let support = world.caller(&first.task, &first.grant, "support");
+    read(&world, &support, "tickets.people", r#"{"name":"Eve lives in Bern"}"#).await;
+    allowed(world.call(&support, "tickets.enter", r#"{"name":"Eve lives in Bern","kind":"company"}"#).await);
+
+    let after = async |name: &str| {
+        let task = world.open_with(None).await;
+        let support = world.caller(&task.task, &task.grant, "support");
+        read(&world, &support, "tickets.register", &format!(r#"[{{"kind":"company","name":"{name}"}}]"#))
+            .await;
+        label(&world, &task).await
+    };
+    let laundered = after("Eve lives in Bern").await;
+    assert!(laundered.level == Level::Confidential && !laundered.is_trusted(), "{laundered:?}");
+    assert!(pii.classes.is_subset(&laundered.classes), "{laundered:?}");
+    assert_eq!(after("Acme").await, Label::bottom(), "what others wrote is as the manifest says");
+}
+
 // proves: N1, A31
 #[tokio::test]
 async fn a_result_is_less_confidential_only_where_every_record_of_it_meets_the_condition() {
