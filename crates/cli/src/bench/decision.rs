@@ -154,12 +154,13 @@ impl Bare {
 /// Measures and compares.
 pub(crate) fn measure(effort: Effort) -> anyhow::Result<Vec<Line>> {
     let registry = scene::registry()?;
-    let mut lines = split(effort, &registry)?;
+    // First, while nothing has been given back that could be taken again.
+    let mut lines = vec![memory()?];
+    lines.extend(split(effort, &registry)?);
     lines.extend(grants(effort, &registry)?);
     lines.extend(policies(effort, &registry)?);
     lines.extend(depth(effort, &registry)?);
     lines.extend(provenance(effort, &registry)?);
-    lines.push(memory()?);
     Ok(lines)
 }
 
