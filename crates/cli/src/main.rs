@@ -15,6 +15,7 @@ mod fail;
 mod gate;
 mod holder;
 mod keys;
+mod lender;
 mod out;
 mod serve;
 mod template;

@@ -53,6 +53,7 @@ pub(crate) struct Node {
     worker: JoinHandle<()>,
     relaying: JoinSet<()>,
     classifier: JoinHandle<()>,
+    sessions: Option<JoinHandle<()>>,
 }
 
 /// The first operator.
@@ -109,13 +110,19 @@ impl Node {
             Egress::new(Arc::new(engine.clone()), door.clone(), config.apis.clone(), GatewayConfig::at(&url))
                 .map_err(|e| Failure::usage(e.to_string(), "Correct `systems` in the configuration."))?;
         egress.observe().await.map_err(|e| Failure::failed(&e.code, e.reason.clone(), ""))?;
+        let databases = databases(&config, &engine, &url, door.clone()).await?;
         let mut api = server_state(&config, &engine, &url, door);
         if let Some(clock) = test_clock {
             api = api.with_test_clock(Arc::new(move |ms| clock.advance_ms(ms)));
         }
-        let router = bailiwick_server::router(api)
+        let mut router = bailiwick_server::router(api)
             .merge(bailiwick_gateway::router(gateway))
             .merge(bailiwick_gateway::egress::router(egress));
+        let mut sessions = None;
+        if let Some((routes, serving)) = databases {
+            router = router.merge(routes);
+            sessions = Some(serving);
+        }
         let (stop, mut stopped) = watch::channel(false);
         let server = tokio::spawn(bailiwick_server::serve(listener, router, async move {
             let _ = stopped.wait_for(|stop| *stop).await;
@@ -137,7 +144,7 @@ impl Node {
         let offered: Vec<Manifest> = config.tools.iter().filter(offered).cloned().collect();
         let classifier = tokio::spawn(classify(engine.clone(), operator.id.clone(), offered, apis));
         let manifests = config.tools;
-        Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, relaying, classifier })
+        Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, relaying, classifier, sessions })
     }
 
     /// Waits until every tool that the configuration describes has been offered and classified, or the time is up.
@@ -166,6 +173,9 @@ impl Node {
     pub(crate) async fn stop(mut self) {
         self.classifier.abort();
         self.relaying.shutdown().await;
+        if let Some(sessions) = &self.sessions {
+            sessions.abort();
+        }
         self.stop.send_replace(true);
         if let Ok(Err(error)) = self.server.await {
             tracing::warn!(%error, "the listener failed");
@@ -285,6 +295,35 @@ async fn connect_targets(
     let patience = bailiwick_engine::Patience::default();
     engine.connect(bailiwick_engine::Connectors { brokers, quota: config.leases, patience }).await?;
     Ok(relays)
+}
+
+/// The gateway for databases, if a target is reached through it: its routes, and what serves its sessions.
+async fn databases(
+    config: &Config,
+    engine: &Engine,
+    url: &str,
+    door: SharedDoor,
+) -> Result<Option<(axum::Router, JoinHandle<()>)>, Failure> {
+    let carried = config::carried(&config.targets);
+    if carried.is_empty() {
+        return Ok(None);
+    }
+    let stated = &config.postgres;
+    let listener = listen(stated.listen).await?;
+    let address = listener.local_addr().map_err(|e| cannot_listen(stated.listen, &e))?;
+    let tls = stated.tls.as_ref().map(|(certificate, key)| crate::lender::tls(certificate, key)).transpose()?;
+    let host = stated.host.clone().unwrap_or_else(|| address.ip().to_string());
+    let gateway = bailiwick_gateway::Postgres::new(
+        Arc::new(engine.clone()),
+        door,
+        crate::lender::EngineLender(engine.clone()),
+        carried,
+        tls,
+        GatewayConfig::at(url),
+    );
+    let whereabouts = bailiwick_gateway::postgres::Whereabouts { host, port: address.port() };
+    let routes = bailiwick_gateway::postgres::router(gateway.clone(), whereabouts);
+    Ok(Some((routes, tokio::spawn(gateway.serve(listener)))))
 }
 
 /// Makes events of what the configuration states and the registry does not know yet.

@@ -10,7 +10,7 @@ use bailiwick_api::{Answer, Call, Caller, Denial, Outcome as Report, OutcomeStat
 use bailiwick_broker::{BrokerError, Created, Credential, Doing, Effective, OnBehalf, Plan, Spec};
 use bailiwick_core::decision::{Outcome, Permit, Scene};
 use bailiwick_core::event::TaskEvent;
-use bailiwick_core::lease::{Lease, LeaseFact, LeaseState, Mandate, Terms, Wanted, must_end};
+use bailiwick_core::lease::{Lease, LeaseFact, LeaseState, Mandate, Revocability, Terms, Wanted, must_end};
 use bailiwick_core::value::Value;
 use bailiwick_core::{LeaseId, SystemId};
 use bailiwick_store::AppendError;
@@ -43,6 +43,13 @@ pub struct Given {
     pub credential: Credential,
 }
 
+/// Who is going to hold a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Agent,
+    Gateway,
+}
+
 /// The shortest life of a credential, in milliseconds.
 const TTL_MS_MIN: u64 = 1_000;
 /// The life of one that asks for none, in milliseconds.
@@ -56,16 +63,29 @@ impl Engine {
     /// `lease.*` if it cannot be asked for so; `target.*` and `scope.*` if the target cannot give it. Whatever was
     /// created is revoked.
     pub async fn lease(&self, caller: &Caller, call: Call) -> Result<Leased, EngineError> {
+        self.lease_for(caller, call, Holder::Agent).await
+    }
+
+    /// The same for an enforcement point of ours, which keeps the credential and carries the agent's sessions. The
+    /// only way to one of a target whose class is P.
+    ///
+    /// # Errors
+    /// As [`Engine::lease`].
+    pub async fn lend(&self, caller: &Caller, call: Call) -> Result<Leased, EngineError> {
+        self.lease_for(caller, call, Holder::Gateway).await
+    }
+
+    async fn lease_for(&self, caller: &Caller, call: Call, holder: Holder) -> Result<Leased, EngineError> {
         let engine = self.clone();
         let caller = caller.clone();
         // Whoever asked may hang up at any moment; what was begun is brought to an end all the same.
-        let leasing = tokio::spawn(async move { engine.leased(&caller, call).await });
+        let leasing = tokio::spawn(async move { engine.leased(&caller, call, holder).await });
         leasing.await.map_err(|_| {
             EngineError::new(Kind::Unavailable, "lease.interrupted", "the lease was interrupted")
         })?
     }
 
-    async fn leased(&self, caller: &Caller, call: Call) -> Result<Leased, EngineError> {
+    async fn leased(&self, caller: &Caller, call: Call, holder: Holder) -> Result<Leased, EngineError> {
         let system =
             SystemId::parse(call.tool.system()).map_err(|e| EngineError::invalid(e.code(), e.to_string()))?;
         let none = || {
@@ -74,6 +94,10 @@ impl Engine {
         };
         let targets = self.inner.targets.get().ok_or_else(none)?;
         let target = targets.of(&system).ok_or_else(none)?;
+        if holder == Holder::Agent && target.broker.capabilities().class == Revocability::P {
+            let what = format!("{system} gives no credentials to agents; connect through the gateway");
+            return Err(EngineError::forbidden("lease.gateway_only", what));
+        }
         self.is_fit(target).await?;
         let ruled = self
             .rule(caller, call, |outcome, task, decided| match outcome {

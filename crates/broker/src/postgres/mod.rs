@@ -1,4 +1,5 @@
-//! PostgreSQL: one login per lease, member of one prepared capability role. Class B: we end its sessions.
+//! PostgreSQL: one login per lease, member of one prepared capability role. Class B: we end its sessions. With our own
+//! gateway in between, which holds the login and cuts, class P.
 //!
 //! What measurements say and this follows (versions 15 and later):
 //!
@@ -76,6 +77,7 @@ pub struct Postgres {
     replicas: Vec<Pool>,
     databases: HashMap<String, Pool>,
     agents_reach: Option<(String, u16)>,
+    proxied: bool,
     believed: Mutex<HashMap<String, (Instant, Vec<String>)>>,
 }
 
@@ -111,12 +113,21 @@ impl Postgres {
             system: config.system,
             scopes: config.scopes,
             agents_reach: config.agents_reach,
+            proxied: false,
             believed: Mutex::default(),
             maker,
             primary,
             looking,
             databases,
         })
+    }
+
+    /// The same for sessions that our own gateway carries: it alone gets the logins, and each statement is an action
+    /// of its own, `system.scope.select` and its like.
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
     }
 
     /// The statements that prepare the target for all scopes, for its administrator to read and run.
@@ -626,6 +637,53 @@ fn tool(system: &SystemId, scope: &str) -> Result<ToolId, BrokerError> {
     ToolId::of(system, scope).map_err(|e| BrokerError::new("scope.name", e.to_string()))
 }
 
+impl Postgres {
+    /// What asking for a login is. One that only our gateway holds reads nothing by being there.
+    fn login_manifest(&self, name: &str, scope: &Scope) -> Option<Manifest> {
+        let effect = if self.proxied { Effect::Read } else { scope.effect };
+        let mut manifest = Manifest::new(tool(&self.system, name).ok()?, effect);
+        for arg in scope.rows.keys() {
+            manifest = manifest.narrowed_by(arg);
+        }
+        manifest = manifest.arg("ttl_s", Role::Free);
+        if self.proxied {
+            manifest.trusted_result = true;
+        } else {
+            manifest.labels = scope.labels.clone();
+        }
+        manifest.resource = Some(self.resource(scope));
+        Some(manifest)
+    }
+
+    /// What a statement is: which tables, columns and functions, and the values that say which rows or are stored.
+    fn statement_manifest(&self, name: &str, scope: &Scope, verb: &str) -> Option<Manifest> {
+        let effect = match verb {
+            "select" => Effect::Read,
+            "insert" => Effect::Create,
+            "update" => Effect::Update,
+            _ => Effect::Delete,
+        };
+        let mut manifest = Manifest::new(tool(&self.system, &format!("{name}.{verb}")).ok()?, effect)
+            .arg("tables", Role::Free)
+            .arg("columns", Role::Free)
+            .arg("functions", Role::Free)
+            .arg("selectors", Role::Selector)
+            .arg("values", Role::Content)
+            .arg("sql", Role::Free);
+        manifest.labels = scope.labels.clone();
+        manifest.resource = Some(self.resource(scope));
+        Some(manifest)
+    }
+
+    fn resource(&self, scope: &Scope) -> ResourceSpec {
+        ResourceSpec {
+            kind: "Target".to_owned(),
+            from: None,
+            known: [(self.system.to_string(), crate::attributes(&self.capabilities(), &scope.labels))].into(),
+        }
+    }
+}
+
 impl Broker for Postgres {
     fn system(&self) -> &SystemId {
         &self.system
@@ -634,7 +692,7 @@ impl Broker for Postgres {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             kind: "postgres",
-            class: Revocability::B,
+            class: if self.proxied { Revocability::P } else { Revocability::B },
             native_expiry: true,
             expiry_ends_sessions: false,
             ttl_secs_min: 1,
@@ -649,23 +707,14 @@ impl Broker for Postgres {
     }
 
     fn scopes(&self) -> Vec<Manifest> {
-        let manifest = |(name, scope): (&String, &Scope)| {
-            let mut manifest = Manifest::new(tool(&self.system, name).ok()?, scope.effect);
-            manifest.reversible = scope.effect == Effect::Read;
-            for arg in scope.rows.keys() {
-                manifest = manifest.narrowed_by(arg);
+        let mut out = Vec::new();
+        for (name, scope) in &self.scopes {
+            out.extend(self.login_manifest(name, scope));
+            if self.proxied {
+                out.extend(scope.effects().into_iter().filter_map(|verb| self.statement_manifest(name, scope, verb)));
             }
-            manifest = manifest.arg("ttl_s", Role::Free);
-            manifest.labels = scope.labels.clone();
-            manifest.resource = Some(ResourceSpec {
-                kind: "Target".to_owned(),
-                from: None,
-                known: [(self.system.to_string(), crate::attributes(&self.capabilities(), &scope.labels))]
-                    .into(),
-            });
-            Some(manifest)
-        };
-        self.scopes.iter().filter_map(manifest).collect()
+        }
+        out
     }
 
     fn prepare(&self, spec: Spec) -> Doing<'_, Plan> {

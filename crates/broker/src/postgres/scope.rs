@@ -91,7 +91,8 @@ pub struct RowRule {
 }
 
 impl Columns {
-    fn is_none(&self) -> bool {
+    /// Whether there is no column at all.
+    pub fn is_none(&self) -> bool {
         match self {
             Columns::None | Columns::All(false) => true,
             Columns::All(true) => false,
@@ -119,6 +120,18 @@ impl Verbs {
 }
 
 impl Scope {
+    /// The verbs of statements that there is a table for.
+    pub(super) fn effects(&self) -> Vec<&'static str> {
+        let any = |has: fn(&Verbs) -> bool| self.tables.values().any(has);
+        let verbs = [
+            ("select", any(|v| !v.select.is_none())),
+            ("insert", any(|v| !v.insert.is_none())),
+            ("update", any(|v| !v.update.is_none())),
+            ("delete", any(|v| v.delete)),
+        ];
+        verbs.into_iter().filter(|(_, has)| *has).map(|(verb, _)| verb).collect()
+    }
+
     /// One line for people: what a login of this scope can do.
     pub(super) fn told(&self) -> String {
         let mut parts = Vec::new();

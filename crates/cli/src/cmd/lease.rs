@@ -280,7 +280,7 @@ pub(crate) async fn target(ctx: &Ctx, command: TargetCmd) -> Done {
     })?;
     let refused = |e: bailiwick_broker::BrokerError| Failure::failed(e.code(), e.to_string(), "");
     match target {
-        Target::Postgres(stated) => {
+        Target::Postgres { config: stated, .. } => {
             let maker = bailiwick_broker::mark::Maker::new(&ctx.keys()?.maker_seed()?);
             let connector =
                 bailiwick_broker::postgres::Postgres::new(stated.clone(), maker).map_err(refused)?;

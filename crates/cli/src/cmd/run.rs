@@ -1,8 +1,8 @@
 //! `run`: any command as an agent, unchanged, for as long as its task lasts.
 //!
-//! The command gets to know where its tools are, and a proxy that carries its HTTP requests to the gateway. It gets no
-//! key: the agent's stays in its file, which this and the connector open, and an API's stays with the gateway. The
-//! proxy serves this run alone, under a certificate authority that ends with it.
+//! The command gets to know where its tools are, a proxy that carries its HTTP requests to the gateway, and a listener
+//! that does the same for its sessions with databases. It gets no key: the agent's stays in its file, which this and the
+//! connector open, and an API's or a database's stays with the gateway. Proxy and listener serve this run alone.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use bailiwick_api::client::People;
 use bailiwick_api::wire::{EndCause, TaskEnd};
 use bailiwick_core::{AgentId, TaskId};
 use bailiwick_gateway::Proxy;
+use bailiwick_gateway::postgres::local::Local;
 use clap::Args;
 use tokio::process::{Child, Command};
 
@@ -105,12 +106,17 @@ async fn task(ctx: &Ctx, run: &Run) -> Result<(TaskId, Option<People>), Failure>
 
 /// Runs the command behind its proxy until it ends, or until this is asked to stop.
 async fn supervise(ctx: &Ctx, run: &Run, server: &str, task: &TaskId) -> Result<ExitStatus, Failure> {
-    let holder = holder(ctx, &run.agent, run.key.as_deref(), Wants::Task(task.clone()))?;
+    let agent = || holder(ctx, &run.agent, run.key.as_deref(), Wants::Task(task.clone()));
     let proxy =
-        Proxy::start(server, holder).await.map_err(|e| Failure::failed(e.code(), e.to_string(), ""))?;
+        Proxy::start(server, agent()?).await.map_err(|e| Failure::failed(e.code(), e.to_string(), ""))?;
+    // What the gateway does not tell now, it refuses later: no reason not to start.
+    let databases = Local::start(server, agent()?).await.ok().flatten();
     let certificate = certificate(&proxy)?;
     let mut command = command(ctx, run, server, task)?;
     behind(&mut command, &proxy, certificate.path()).await;
+    if let Some(databases) = &databases {
+        in_front_of(&mut command, databases);
+    }
     let mut child = command
         .kill_on_drop(true)
         .spawn()
@@ -175,6 +181,33 @@ async fn behind(command: &mut Command, proxy: &Proxy<Holder>, certificate: &Path
     for api in proxy.offered().await.unwrap_or_default() {
         let variable = format!("BAILIWICK_API_{}", api.system.replace('-', "_").to_ascii_uppercase());
         command.env(variable, proxy.base_url(&api.system));
+    }
+}
+
+/// Sends the command's sessions with databases through the listener: `PG…` where there is one choice only, and a URL
+/// for each scope.
+fn in_front_of(command: &mut Command, databases: &Local<Holder>) {
+    let at = databases.address();
+    command
+        .env("PGHOST", at.ip().to_string())
+        .env("PGPORT", at.port().to_string())
+        .env("PGPASSWORD", databases.password())
+        .env("PGSSLMODE", "disable");
+    for variable in ["PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGPASSFILE", "PGUSER", "PGDATABASE", "DATABASE_URL"] {
+        command.env_remove(variable);
+    }
+    let word = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_uppercase();
+    for database in databases.databases() {
+        for scope in &database.scopes {
+            let variable = format!("BAILIWICK_DATABASE_{}_{}", word(&database.name), word(scope));
+            command.env(variable, databases.url(&database.name, scope));
+        }
+    }
+    if let [only] = databases.databases() {
+        command.env("PGDATABASE", &only.name);
+        if let [scope] = only.scopes.as_slice() {
+            command.env("PGUSER", scope).env("DATABASE_URL", databases.url(&only.name, scope));
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_saphyr::Spanned;
 
-pub(crate) use targets::Target;
+pub(crate) use targets::{Target, carried};
 pub(crate) use yaml::ConfigError;
 
 /// The published schema of the configuration, for editors and checks.
@@ -33,6 +33,8 @@ pub(crate) const SCHEMA: &str = include_str!("../../../../schema/config.schema.j
 pub(crate) const FILE_NAME: &str = "bailiwick.yaml";
 /// Where the server listens unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: &str = "127.0.0.1:7777";
+/// Where sessions with databases are taken unless told otherwise.
+const POSTGRES_LISTEN_DEFAULT: &str = "127.0.0.1:7778";
 /// Lifetime of task tokens unless told otherwise, in seconds.
 const TOKEN_TTL_SECS_DEFAULT: u64 = 120;
 
@@ -61,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) apis: Vec<ApiSpec>,
     /// Systems that credentials are given out in.
     pub(crate) targets: Vec<Target>,
+    /// Where sessions with databases are taken.
+    pub(crate) postgres: PostgresListener,
     /// The most credentials that may stand.
     pub(crate) leases: bailiwick_core::lease::Quota,
     /// What is stated about tools, those of HTTP APIs and the scopes of targets included.
@@ -71,6 +75,17 @@ pub(crate) struct Config {
     pub(crate) policy_paths: Vec<PathBuf>,
     /// Lifetime of task tokens in seconds.
     pub(crate) token_ttl_secs: u64,
+}
+
+/// Where the gateway takes sessions with databases.
+#[derive(Debug)]
+pub(crate) struct PostgresListener {
+    /// Where to listen.
+    pub(crate) listen: SocketAddr,
+    /// The host that clients are told, if not the listener's own.
+    pub(crate) host: Option<String>,
+    /// The files of certificate chain and key, as PEM.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// Whether secrets are fetched. Only what starts a server needs them.
@@ -134,6 +149,8 @@ struct File {
     #[serde(default)]
     targets: BTreeMap<String, Spanned<targets::TargetEntry>>,
     #[serde(default)]
+    postgres_gateway: PostgresGatewayEntry,
+    #[serde(default)]
     tools: Tools,
     #[serde(default)]
     policies: Option<Paths>,
@@ -161,6 +178,19 @@ enum StoreChoice {
 #[serde(deny_unknown_fields)]
 struct PostgresEntry {
     url: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PostgresGatewayEntry {
+    #[serde(default)]
+    listen: Option<Spanned<String>>,
+    #[serde(default)]
+    host: Option<String>,
+    #[serde(default)]
+    certificate: Option<PathBuf>,
+    #[serde(default)]
+    key: Option<PathBuf>,
 }
 
 /// Enforcing is the only mode there is; the key says so where it can be seen.
@@ -421,6 +451,7 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         systems: parts.servers,
         apis: parts.apis,
         tools: parts.tools,
+        postgres: postgres_listener(file.postgres_gateway, root)?,
         leases: leases(&file.limits),
         targets,
         policy_paths: file.policies.iter().flat_map(|p| p.files(root)).collect(),
@@ -449,6 +480,32 @@ fn listen(given: Option<&Spanned<String>>, overrides: &Overrides) -> Result<Sock
         let bad = ConfigError::new("config.malformed", "`listen` is not an address with a port", next);
         given.map_or(bad.clone(), |g| bad.at(g.referenced))
     })
+}
+
+/// Off this machine only with a certificate: what is said there must not be read on the way.
+fn postgres_listener(entry: PostgresGatewayEntry, root: &Path) -> Result<PostgresListener, ConfigError> {
+    let place = entry.listen.as_ref().map(|l| l.referenced);
+    let bad = |what: &str, next: &str| {
+        let bad = ConfigError::new("config.malformed", what, next);
+        place.map_or(bad.clone(), |p| bad.at(p))
+    };
+    let text = entry.listen.as_ref().map_or(POSTGRES_LISTEN_DEFAULT, |l| l.value.as_str());
+    let listen: SocketAddr = text.parse().map_err(|_| {
+        bad(
+            "`postgres_gateway.listen` is not an address with a port",
+            &format!("Write an address and a port, such as {POSTGRES_LISTEN_DEFAULT}."),
+        )
+    })?;
+    let tls = match (entry.certificate, entry.key) {
+        (Some(certificate), Some(key)) => Some((root.join(certificate), root.join(key))),
+        (None, None) => None,
+        _ => return Err(bad("`postgres_gateway` needs `certificate` and `key`, or neither", "Add the other one.")),
+    };
+    if tls.is_none() && !listen.ip().is_loopback() {
+        let next = "Add `certificate` and `key`, or listen on a loopback address.";
+        return Err(bad("sessions with databases from elsewhere must be encrypted", next));
+    }
+    Ok(PostgresListener { listen, host: entry.host, tls })
 }
 
 fn external_url(

@@ -11,6 +11,7 @@ use bailiwick_broker::mark::Maker;
 use bailiwick_broker::{Broker, BrokerError, Secret, postgres, redis, ssh};
 use bailiwick_core::ids::SystemId;
 use bailiwick_core::tool::Manifest;
+use bailiwick_gateway::postgres as gateway;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -20,7 +21,12 @@ use super::{Base, ConfigError, secret};
 #[derive(Debug)]
 pub(crate) enum Target {
     /// A PostgreSQL server.
-    Postgres(postgres::Config),
+    Postgres {
+        /// Its connector's settings.
+        config: postgres::Config,
+        /// Whether agents reach it through our gateway, and never hold a login.
+        gateway: bool,
+    },
     /// A Redis server.
     Redis(redis::Config),
     /// An SSH host.
@@ -101,7 +107,20 @@ pub(super) struct PostgresEntry {
     replicas: Vec<Spanned<String>>,
     #[serde(default)]
     agents_reach: Option<Reach>,
+    #[serde(default)]
+    through: Through,
     scopes: BTreeMap<String, postgres::Scope>,
+}
+
+/// How agents reach a target.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Through {
+    /// With a credential of their own.
+    #[default]
+    Credential,
+    /// Through our gateway, which holds it.
+    Gateway,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,17 +135,20 @@ pub(super) fn target(name: &str, entry: Spanned<TargetEntry>, base: Base<'_>) ->
     let system = SystemId::parse(name)
         .map_err(|e| ConfigError::new("config.malformed", e.to_string(), "").at(place))?;
     match entry.value {
-        TargetEntry::Postgres(entry) => Ok(Target::Postgres(postgres::Config {
-            system,
-            admin: fetched("host=localhost", "`url`", &entry.url, base)?,
-            replicas: entry
-                .replicas
-                .iter()
-                .map(|r| fetched("host=localhost", "a replica", r, base))
-                .collect::<Result<_, _>>()?,
-            agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
-            scopes: entry.scopes,
-        })),
+        TargetEntry::Postgres(entry) => Ok(Target::Postgres {
+            gateway: entry.through == Through::Gateway,
+            config: postgres::Config {
+                system,
+                admin: fetched("host=localhost", "`url`", &entry.url, base)?,
+                replicas: entry
+                    .replicas
+                    .iter()
+                    .map(|r| fetched("host=localhost", "a replica", r, base))
+                    .collect::<Result<_, _>>()?,
+                agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
+                scopes: entry.scopes,
+            },
+        }),
         TargetEntry::Redis(entry) => Ok(Target::Redis(redis::Config {
             system,
             nodes: entry
@@ -179,7 +201,7 @@ impl Target {
     /// Its name.
     pub(crate) fn system(&self) -> &SystemId {
         match self {
-            Target::Postgres(config) => &config.system,
+            Target::Postgres { config, .. } => &config.system,
             Target::Redis(config) => &config.system,
             Target::Ssh(target) => &target.config.system,
         }
@@ -193,7 +215,10 @@ impl Target {
     /// Its connector. Nothing is connected yet.
     pub(crate) fn connector(&self, maker: Maker) -> Result<Connector, BrokerError> {
         let broker: Arc<dyn Broker> = match self {
-            Target::Postgres(config) => Arc::new(postgres::Postgres::new(config.clone(), maker)?),
+            Target::Postgres { config, gateway } => {
+                let connector = postgres::Postgres::new(config.clone(), maker)?;
+                Arc::new(if *gateway { connector.proxied() } else { connector })
+            }
             Target::Redis(config) => Arc::new(redis::Redis::new(config.clone(), maker)?),
             Target::Ssh(target) => {
                 let ssh = Arc::new(ssh::Ssh::new(target.config.clone(), maker)?);
@@ -201,6 +226,39 @@ impl Target {
             }
         };
         Ok(Connector { broker, relay: None })
+    }
+}
+
+/// The databases that agents reach through our gateway.
+pub(crate) fn carried(targets: &[Target]) -> Vec<gateway::PostgresSpec> {
+    let spec = |target: &Target| match target {
+        Target::Postgres { config, gateway: true } => Some(gateway::PostgresSpec {
+            system: config.system.clone(),
+            scopes: config.scopes.iter().map(|(name, scope)| (name.clone(), carried_scope(scope))).collect(),
+        }),
+        _ => None,
+    };
+    targets.iter().filter_map(spec).collect()
+}
+
+fn carried_scope(scope: &postgres::Scope) -> gateway::Scope {
+    let columns = |columns: &postgres::Columns| match columns {
+        columns if columns.is_none() => gateway::Columns::None,
+        postgres::Columns::Some(columns) => gateway::Columns::Some(columns.clone()),
+        _ => gateway::Columns::All,
+    };
+    let verbs = |verbs: &postgres::Verbs| gateway::Verbs {
+        select: columns(&verbs.select),
+        insert: columns(&verbs.insert),
+        update: columns(&verbs.update),
+        delete: verbs.delete,
+    };
+    let full = |table: &str| if table.contains('.') { table.to_owned() } else { format!("public.{table}") };
+    gateway::Scope {
+        tables: scope.tables.iter().map(|(table, v)| (full(table), verbs(v))).collect(),
+        functions: scope.functions.iter().map(|name| full(name)).collect(),
+        rows: scope.rows.keys().cloned().collect(),
+        ttl_s: scope.ttl_s,
     }
 }
 

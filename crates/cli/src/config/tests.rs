@@ -371,6 +371,7 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
         ("ssh_target", target("ssh", odd())),
         ("ssh_relay", target("ssh", json!({"host": "h", "host_key": "k", "relay": odd()}))),
         ("ssh_scope", target("ssh", json!({"host": "h", "host_key": "k", "scopes": {"s": odd()}}))),
+        ("postgres_gateway", json!({"version": 1, "postgres_gateway": odd()})),
     ];
     let schema = schema();
     let objects = schema["$defs"].as_object().unwrap().iter().filter(|(_, d)| d.get("properties").is_some());

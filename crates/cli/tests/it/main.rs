@@ -2,6 +2,7 @@
 
 mod answers;
 mod credentials;
+mod databases;
 mod demo;
 mod egress;
 mod incidents;

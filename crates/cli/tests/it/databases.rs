@@ -1,0 +1,313 @@
+//! Sessions with a real PostgreSQL through the gateway, by plain psql: what is allowed, what is refused, what is left.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use bailiwick_stand::Cluster;
+
+use crate::support::{House, Ran, free_port, text};
+
+const CONFIG: &str = "
+version: 1
+trust_domain: example.org
+listen: 127.0.0.1:$PORT
+people:
+  - { id: dana@example.org, groups: [operators, approvers] }
+postgres_gateway: { listen: 127.0.0.1:$DATABASES }
+targets:
+  shop:
+    postgres:
+      url: secret://file/admin.url
+      through: gateway
+      scopes:
+        read_orders:
+          role: cap_read_orders
+          database: postgres
+          effect: read
+          tables: { public.orders: { select: [id, customer_id, total] } }
+          rows: { customer: { table: public.orders, column: customer_id } }
+          labels: { level: confidential }
+          ttl_s: 600
+        change_orders:
+          role: cap_change_orders
+          database: postgres
+          effect: delete
+          tables: { public.orders: { select: true, insert: true, update: [total], delete: true } }
+          ttl_s: 600
+";
+
+const TASK: &str = r#"{
+  "intent": "Correct order 13",
+  "agent": "clerk",
+  "chain": [
+    { "id": "open", "tool": "shop.change_orders" },
+    { "id": "look", "tool": "shop.change_orders.select", "max": 20 },
+    { "id": "correct", "tool": "shop.change_orders.update",
+      "args": { "selectors": { "exact": [13] }, "tables": { "exact": ["public.orders"] } } }
+  ]
+}"#;
+
+struct Shop {
+    house: House,
+    cluster: Cluster,
+    databases: u16,
+}
+
+impl Shop {
+    fn open() -> Shop {
+        let cluster = Cluster::start_with_passwords();
+        let databases = free_port();
+        let mut house = House::new(&CONFIG.replace("$DATABASES", &databases.to_string()));
+        house.write("admin.url", &cluster.url("postgres"));
+        house.write("task.json", TASK);
+        house.log = "warn";
+        let mut shop = Shop { house, cluster, databases };
+        shop.admin("CREATE TABLE orders (id int PRIMARY KEY, customer_id int, total int, note text)");
+        shop.admin("INSERT INTO orders SELECT i, 1 + i % 2, i, '' FROM generate_series(1, 1000) i");
+        shop.admin("CREATE TABLE customers (id int, name text)");
+        shop.house.run(&["target", "setup", "shop", "--apply"]).good();
+        shop.house.up();
+        shop.house.run(&["agent", "add", "reporter", "--may", "shop.read_orders*"]).good();
+        shop
+    }
+
+    fn psql(&self) -> std::process::Command {
+        let mut psql = std::process::Command::new("psql");
+        psql.arg(self.cluster.url("postgres")).stdin(Stdio::null());
+        psql
+    }
+
+    /// Asks the server itself, as its administrator.
+    fn admin(&self, sql: &str) -> String {
+        let asked = self.psql().args(["-tAqc", sql]).output().unwrap();
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        String::from_utf8(asked.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Everything in the database but the rows that narrow logins which come and go.
+    fn dump(&self) -> String {
+        let dumped = std::process::Command::new("pg_dump")
+            .args(["--exclude-table-data=bailiwick.scope", "-d", &self.cluster.url("postgres")])
+            .output()
+            .unwrap();
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        let dump = String::from_utf8(dumped.stdout).unwrap();
+        // Newer versions write a random word into each dump.
+        dump.lines().filter(|l| !l.contains("restrict ")).collect::<Vec<_>>().join("\n")
+    }
+
+    fn task(&self) -> String {
+        let args = ["task", "open", "--agent", "reporter", "--intent", "Report on customer 1", "--var", "customer=1"];
+        text(&self.house.json(&args), "task")
+    }
+
+    /// psql as an agent, behind `run`.
+    fn behind(&self, agent: &str, task: &str, scope: &str, words: &[&str]) -> std::process::Command {
+        let run = ["run", "--agent", agent, "--task", task, "--", "psql", "-XAt", "-U", scope];
+        let mut command = self.house.command(&[&run, words].concat());
+        command.env("PGOPTIONS", "-c bailiwick.customer=1");
+        command
+    }
+
+    /// Runs one statement as the reporter.
+    fn ask(&self, task: &str, sql: &str) -> Ran {
+        let asked = self.behind("reporter", task, "read_orders", &["-c", sql]).output().unwrap();
+        Ran {
+            code: asked.status.code().unwrap_or(-1),
+            out: String::from_utf8(asked.stdout).unwrap(),
+            err: String::from_utf8(asked.stderr).unwrap(),
+        }
+    }
+
+    fn soon(&self, what: &str, is: impl Fn(&Shop) -> bool) {
+        let begun = Instant::now();
+        while !is(self) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not come about");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+// proves: X1, X2, X3, D1, P2, N3, INV7, INV14, R1, Z1
+#[test]
+fn psql_works_unchanged_within_its_scope_and_each_statement_is_on_record() {
+    let shop = Shop::open();
+    let task = shop.task();
+    assert_eq!(shop.ask(&task, "SELECT count(*), min(id) FROM orders").good().trim(), "500|2", "its customer's rows");
+    let why = shop.house.run(&["why", "last"]);
+    assert!(why.good().contains("shop.read_orders.select") && why.out.contains("public.orders"), "{why:?}");
+
+    for (sql, code) in [
+        ("SELECT note FROM orders", "sql.column"),
+        ("SELECT id FROM customers", "sql.table"),
+        ("DELETE FROM orders", "sql.table"),
+        ("SELECT id FROM orders; SELECT 2", "sql.several"),
+        ("SELECT set_config('role', 'bailiwick', false)", "sql.function"),
+        ("COPY orders TO STDOUT", "sql.kind"),
+    ] {
+        let refused = shop.ask(&task, sql);
+        assert!(refused.failed(1).contains(code), "{sql}: {refused:?}");
+        let why = shop.house.run(&["why", "last"]);
+        assert!(why.good().contains("shop.unlisted") && why.out.contains(code), "{sql}: {why:?}");
+    }
+    let log = shop.cluster.log();
+    assert!(log.contains("FROM public.orders") && !log.contains("FROM customers"), "only what was let through arrives");
+    assert!(!log.contains("statement: SELECT count(*), min"), "and by the extended protocol alone");
+
+    // The agent cannot have the login itself.
+    let leased = shop.house.run(&["lease", "--agent", "reporter", "--task", &task, "shop.read_orders", r#"{"customer": 1}"#]);
+    assert!(leased.err.contains("through the gateway"), "{leased:?}");
+    assert_eq!(shop.house.json(&["standing"])["targets"][0]["class"], "P");
+
+    shop.house.run(&["task", "end", &task]).good();
+    shop.soon("nothing standing", |s| s.house.json(&["standing"])["leases"] == 0);
+    assert_eq!(shop.admin("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'"), "0");
+    assert_ne!(shop.ask(&task, "SELECT 1").code, 0);
+}
+
+// proves: T3, N1, D4, INV7
+#[test]
+fn a_change_is_the_one_that_the_chain_declares_or_it_waits() {
+    let shop = Shop::open();
+    shop.house.run(&["agent", "add", "clerk", "--may", "shop.change_orders*"]).good();
+    let task = text(&shop.house.json(&["task", "open", "--template", "task.json"]), "task");
+    let change = |sql: &str| {
+        let asked = shop.behind("clerk", &task, "change_orders", &["-c", sql]).env_remove("PGOPTIONS").output().unwrap();
+        (asked.status.success(), String::from_utf8_lossy(&asked.stderr).into_owned())
+    };
+    let (done, said) = change("UPDATE orders SET total = 0 WHERE id = 14");
+    assert!(!done && said.contains("chain."), "{said}");
+    assert!(!change("DELETE FROM orders WHERE id = 13").0);
+    let (done, said) = change("UPDATE orders SET total = 0 WHERE id = 13");
+    assert!(done, "{said}");
+    assert_eq!(shop.admin("SELECT count(*), sum(total) FROM orders"), "1000|500487");
+}
+
+// proves: X1, INV9, A56
+#[test]
+fn no_known_way_to_smuggle_a_write_changes_a_byte() {
+    let shop = Shop::open();
+    let task = shop.task();
+    let corpus = include_str!("../../../broker/tests/it/smuggling.sql");
+    let before = shop.dump();
+    // One psql for all of them: each line is one message, whatever it holds.
+    let lines: Vec<&str> = corpus.lines().skip(1).filter(|line| !line.trim().is_empty()).collect();
+    let mut words = vec!["-v", "ON_ERROR_STOP=0"];
+    words.extend(lines.iter().flat_map(|line| ["-c", *line]));
+    let asked = shop.behind("reporter", &task, "read_orders", &words).output().unwrap();
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert!(lines.len() > 70 && said.matches("ERROR:").count() >= lines.len() - 2, "{said}");
+    assert_eq!(shop.dump(), before);
+}
+
+/// A psql that is kept open, and what it prints.
+struct Kept {
+    child: Child,
+    say: Option<ChildStdin>,
+    heard: Receiver<String>,
+}
+
+impl Kept {
+    fn open(shop: &Shop, task: &str) -> Kept {
+        let mut child = shop
+            .behind("reporter", task, "read_orders", &[])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (tell, heard) = channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                BufReader::new(stream).lines().map_while(Result::ok).for_each(|line| _ = tell.send(line));
+            });
+        }
+        Kept { say: child.stdin.take(), child, heard }
+    }
+
+    fn say(&mut self, line: &str) {
+        let _ = writeln!(self.say.as_mut().unwrap(), "{line}");
+    }
+
+    fn hear(&self, what: &str) {
+        loop {
+            let line = self.heard.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("no {what}"));
+            if line.contains(what) {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop(self.say.take());
+        let _ = self.child.wait();
+    }
+}
+
+// proves: R2, R3, INV2, A55
+#[test]
+fn a_live_session_and_its_open_cursor_are_cut_when_the_task_ends() {
+    let shop = Shop::open();
+    let task = shop.task();
+    let mut kept = Kept::open(&shop, &task);
+    kept.say("BEGIN;");
+    kept.say("DECLARE c CURSOR FOR SELECT id FROM orders ORDER BY id;");
+    kept.say("FETCH 1 FROM c;");
+    kept.hear("2");
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'bw\\_%'";
+    assert_eq!(shop.admin(sessions), "1");
+    shop.house.run(&["task", "end", &task]).good();
+    shop.soon("the session gone", |s| s.admin(sessions) == "0");
+    kept.say("FETCH 1 FROM c;");
+    kept.hear("FATAL");
+    shop.soon("nothing standing", |s| s.house.json(&["standing"])["leases"] == 0);
+}
+
+// proves: A66, INV6, I3
+#[test]
+fn strangers_and_nonsense_are_turned_away_and_hurt_nobody() {
+    let shop = Shop::open();
+    let task = shop.task();
+    let startup = |more: &[u8]| {
+        let body = [&196_608_i32.to_be_bytes()[..], b"user\0read_orders\0database\0shop\0", more, b"\0"].concat();
+        [&i32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], &body].concat()
+    };
+    let password = |text: &str| {
+        let length = i32::try_from(text.len() + 5).unwrap().to_be_bytes();
+        [b"p", &length[..], text.as_bytes(), b"\0"].concat()
+    };
+    let attempts: Vec<Vec<u8>> = vec![
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0; 64],
+        vec![0xff; 64],
+        [&i32::MAX.to_be_bytes()[..], &[0; 100]].concat(),
+        startup(b"replication\0true\0"),
+        startup(b"search_path\0public\0"),
+        startup(b"options\0-c role=bailiwick\0"),
+        [startup(b""), password("no token")].concat(),
+        [startup(b""), password("")].concat(),
+        [startup(b""), password("eyJhbGciOiJub25lIn0.e30. eyJhbGciOiJub25lIn0.e30.")].concat(),
+        [startup(b""), b"p\x7f\xff\xff\xff".to_vec()].concat(),
+        [startup(b""), b"Q\0\0\0\x0dSELECT 1\0".to_vec()].concat(),
+    ];
+    for bytes in attempts {
+        let mut stream = TcpStream::connect(("127.0.0.1", shop.databases)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let welcomed = answer.windows(9).any(|w| w == b"R\0\0\0\x08\0\0\0\0");
+        assert!(!welcomed, "{bytes:?}");
+    }
+    assert_eq!(shop.admin("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'"), "0");
+    assert_eq!(shop.ask(&task, "SELECT 1").good().trim(), "1");
+}
