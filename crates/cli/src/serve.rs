@@ -110,7 +110,8 @@ impl Node {
             Egress::new(Arc::new(engine.clone()), door.clone(), config.apis.clone(), GatewayConfig::at(&url))
                 .map_err(|e| Failure::usage(e.to_string(), "Correct `systems` in the configuration."))?;
         egress.observe().await.map_err(|e| Failure::failed(&e.code, e.reason.clone(), ""))?;
-        let databases = databases(&config, &engine, &url, door.clone()).await?;
+        let (stop, mut stopped) = watch::channel(false);
+        let databases = databases(&config, &engine, &url, door.clone(), stop.subscribe()).await?;
         let mut api = server_state(&config, &engine, &url, door);
         if let Some(clock) = test_clock {
             api = api.with_test_clock(Arc::new(move |ms| clock.advance_ms(ms)));
@@ -123,7 +124,6 @@ impl Node {
             router = router.merge(routes);
             sessions = Some(serving);
         }
-        let (stop, mut stopped) = watch::channel(false);
         let server = tokio::spawn(bailiwick_server::serve(listener, router, async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
@@ -173,10 +173,10 @@ impl Node {
     pub(crate) async fn stop(mut self) {
         self.classifier.abort();
         self.relaying.shutdown().await;
-        if let Some(sessions) = &self.sessions {
-            sessions.abort();
-        }
         self.stop.send_replace(true);
+        if let Some(sessions) = self.sessions {
+            let _ = sessions.await;
+        }
         if let Ok(Err(error)) = self.server.await {
             tracing::warn!(%error, "the listener failed");
         }
@@ -303,6 +303,7 @@ async fn databases(
     engine: &Engine,
     url: &str,
     door: SharedDoor,
+    mut stopped: watch::Receiver<bool>,
 ) -> Result<Option<(axum::Router, JoinHandle<()>)>, Failure> {
     let carried = config::carried(&config.targets);
     if carried.is_empty() {
@@ -311,7 +312,8 @@ async fn databases(
     let stated = &config.postgres;
     let listener = listen(stated.listen).await?;
     let address = listener.local_addr().map_err(|e| cannot_listen(stated.listen, &e))?;
-    let tls = stated.tls.as_ref().map(|(certificate, key)| crate::lender::tls(certificate, key)).transpose()?;
+    let tls =
+        stated.tls.as_ref().map(|(certificate, key)| crate::lender::tls(certificate, key)).transpose()?;
     let host = stated.host.clone().unwrap_or_else(|| address.ip().to_string());
     let gateway = bailiwick_gateway::Postgres::new(
         Arc::new(engine.clone()),
@@ -323,7 +325,10 @@ async fn databases(
     );
     let whereabouts = bailiwick_gateway::postgres::Whereabouts { host, port: address.port() };
     let routes = bailiwick_gateway::postgres::router(gateway.clone(), whereabouts);
-    Ok(Some((routes, tokio::spawn(gateway.serve(listener)))))
+    let stop = async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    Ok(Some((routes, tokio::spawn(gateway.serve(listener, stop)))))
 }
 
 /// Makes events of what the configuration states and the registry does not know yet.

@@ -32,6 +32,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -57,6 +58,8 @@ use wire::{BadWire, Out, Trouble};
 const SESSIONS_MAX: usize = 256;
 /// How long a client may take to say who it is.
 const GREETING_WITHIN: Duration = Duration::from_secs(10);
+/// How long sessions may take to end when the gateway stops.
+const CLOSING_WITHIN: Duration = Duration::from_secs(5);
 /// How long a client may take to read the last word.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
 
@@ -90,6 +93,7 @@ pub struct Postgres<P, D, L> {
     pending: PendingActs,
     config: GatewayConfig,
     sessions: Sessions,
+    closing: AtomicBool,
 }
 
 /// The sessions that run: how to cancel what they do, and who they are.
@@ -118,13 +122,26 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
     ) -> Arc<Self> {
         let targets = targets.into_iter().map(|target| (target.system.clone(), target)).collect();
         let (pending, sessions) = (PendingActs::default(), Sessions::default());
-        Arc::new(Postgres { point, door, lender, targets, tls, pending, config, sessions })
+        let closing = AtomicBool::new(false);
+        Arc::new(Postgres { point, door, lender, targets, tls, pending, config, sessions, closing })
     }
 
-    /// Serves clients. Ends with the future; so do all sessions.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let room = Arc::new(Semaphore::new(SESSIONS_MAX));
+    /// Serves clients until it is told to stop; then every session is ended, and its login given back.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
         let mut running = JoinSet::new();
+        tokio::select! {
+            () = self.clone().accept(listener, &mut running) => {}
+            () = stop => {}
+        }
+        self.closing.store(true, Ordering::SeqCst);
+        let ended = async { while running.join_next().await.is_some() {} };
+        if timeout(CLOSING_WITHIN, ended).await.is_err() {
+            tracing::warn!("sessions with databases did not end in time; their logins end with their tasks");
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, running: &mut JoinSet<()>) {
+        let room = Arc::new(Semaphore::new(SESSIONS_MAX));
         loop {
             while running.try_join_next().is_some() {}
             let Ok(permit) = room.clone().acquire_owned().await else { return };
@@ -243,6 +260,9 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
         loop {
             sleep(self.config.live_poll).await;
             let caller = current(shared);
+            if self.closing.load(Ordering::SeqCst) {
+                return fatal("57P01", "the gateway is stopping");
+            }
             if crate::forward::now() > caller.until {
                 return fatal("57P01", "the session's token has expired");
             }
@@ -257,7 +277,8 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
     /// Proves the caller, gets a login, and logs in.
     async fn open(&self, hello: &Hello) -> Result<Opened<'_>, Trouble> {
         let caller = self.admit(hello).await?;
-        let unknown = || fatal("3D000", "no such database and scope: name the target as database, its scope as user");
+        let unknown =
+            || fatal("3D000", "no such database and scope: name the target as database, its scope as user");
         let spec = SystemId::parse(&hello.database).ok().and_then(|system| self.targets.get(&system));
         let spec = spec.ok_or_else(unknown)?;
         let scope = spec.scopes.get(&hello.user).ok_or_else(unknown)?;
@@ -273,7 +294,12 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
 
     /// The password is the token and a proof, as the two headers of an HTTP request carry them.
     async fn admit(&self, hello: &Hello) -> Result<Caller, Trouble> {
-        let closed = || fatal("28P01", "the password must be a task token and a proof of possession, with a blank between");
+        let closed = || {
+            fatal(
+                "28P01",
+                "the password must be a task token and a proof of possession, with a blank between",
+            )
+        };
         let (token, proof) = hello.password.expose().trim().split_once(' ').ok_or_else(closed)?;
         let mut headers = HeaderMap::new();
         let value = |text: String| HeaderValue::from_str(&text).map_err(|_| closed());

@@ -711,7 +711,9 @@ impl Broker for Postgres {
         for (name, scope) in &self.scopes {
             out.extend(self.login_manifest(name, scope));
             if self.proxied {
-                out.extend(scope.effects().into_iter().filter_map(|verb| self.statement_manifest(name, scope, verb)));
+                out.extend(
+                    scope.effects().into_iter().filter_map(|verb| self.statement_manifest(name, scope, verb)),
+                );
             }
         }
         out

@@ -193,7 +193,9 @@ fn in_front_of(command: &mut Command, databases: &Local<Holder>) {
         .env("PGPORT", at.port().to_string())
         .env("PGPASSWORD", databases.password())
         .env("PGSSLMODE", "disable");
-    for variable in ["PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGPASSFILE", "PGUSER", "PGDATABASE", "DATABASE_URL"] {
+    for variable in
+        ["PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGPASSFILE", "PGUSER", "PGDATABASE", "DATABASE_URL"]
+    {
         command.env_remove(variable);
     }
     let word = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "_").to_ascii_uppercase();

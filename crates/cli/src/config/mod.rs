@@ -499,7 +499,12 @@ fn postgres_listener(entry: PostgresGatewayEntry, root: &Path) -> Result<Postgre
     let tls = match (entry.certificate, entry.key) {
         (Some(certificate), Some(key)) => Some((root.join(certificate), root.join(key))),
         (None, None) => None,
-        _ => return Err(bad("`postgres_gateway` needs `certificate` and `key`, or neither", "Add the other one.")),
+        _ => {
+            return Err(bad(
+                "`postgres_gateway` needs `certificate` and `key`, or neither",
+                "Add the other one.",
+            ));
+        }
     };
     if tls.is_none() && !listen.ip().is_loopback() {
         let next = "Add `certificate` and `key`, or listen on a loopback address.";

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use bailiwick_stand::Cluster;
+use base64::Engine as _;
 
 use crate::support::{House, Ran, free_port, text};
 
@@ -16,7 +17,12 @@ trust_domain: example.org
 listen: 127.0.0.1:$PORT
 people:
   - { id: dana@example.org, groups: [operators, approvers] }
-postgres_gateway: { listen: 127.0.0.1:$DATABASES }
+agents:
+  - id: metered
+    owner: dana@example.org
+    class: desk
+    ceiling: [ { tool: shop.read_orders }, { tool: shop.read_orders.select, limits: { rows: 5 } } ]
+postgres_gateway: { listen: 127.0.0.1:$DATABASES, certificate: gateway.crt, key: gateway.key }
 targets:
   shop:
     postgres:
@@ -40,7 +46,6 @@ targets:
 ";
 
 const TASK: &str = r#"{
-  "intent": "Correct order 13",
   "agent": "clerk",
   "chain": [
     { "id": "open", "tool": "shop.change_orders" },
@@ -49,6 +54,11 @@ const TASK: &str = r#"{
       "args": { "selectors": { "exact": [13] }, "tables": { "exact": ["public.orders"] } } }
   ]
 }"#;
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let coded = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{coded}\n-----END {label}-----\n")
+}
 
 struct Shop {
     house: House,
@@ -62,6 +72,9 @@ impl Shop {
         let databases = free_port();
         let mut house = House::new(&CONFIG.replace("$DATABASES", &databases.to_string()));
         house.write("admin.url", &cluster.url("postgres"));
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        house.write("gateway.crt", &pem("CERTIFICATE", made.cert.der()));
+        house.write("gateway.key", &pem("PRIVATE KEY", &made.signing_key.serialize_der()));
         house.write("task.json", TASK);
         house.log = "warn";
         let mut shop = Shop { house, cluster, databases };
@@ -100,7 +113,16 @@ impl Shop {
     }
 
     fn task(&self) -> String {
-        let args = ["task", "open", "--agent", "reporter", "--intent", "Report on customer 1", "--var", "customer=1"];
+        let args = [
+            "task",
+            "open",
+            "--agent",
+            "reporter",
+            "--intent",
+            "Report on customer 1",
+            "--var",
+            "customer=1",
+        ];
         text(&self.house.json(&args), "task")
     }
 
@@ -114,7 +136,11 @@ impl Shop {
 
     /// Runs one statement as the reporter.
     fn ask(&self, task: &str, sql: &str) -> Ran {
-        let asked = self.behind("reporter", task, "read_orders", &["-c", sql]).output().unwrap();
+        self.ask_as("reporter", task, sql)
+    }
+
+    fn ask_as(&self, agent: &str, task: &str, sql: &str) -> Ran {
+        let asked = self.behind(agent, task, "read_orders", &["-c", sql]).output().unwrap();
         Ran {
             code: asked.status.code().unwrap_or(-1),
             out: String::from_utf8(asked.stdout).unwrap(),
@@ -136,7 +162,11 @@ impl Shop {
 fn psql_works_unchanged_within_its_scope_and_each_statement_is_on_record() {
     let shop = Shop::open();
     let task = shop.task();
-    assert_eq!(shop.ask(&task, "SELECT count(*), min(id) FROM orders").good().trim(), "500|2", "its customer's rows");
+    assert_eq!(
+        shop.ask(&task, "SELECT count(*), min(id) FROM orders").good().trim(),
+        "500|2",
+        "its customer's rows"
+    );
     let why = shop.house.run(&["why", "last"]);
     assert!(why.good().contains("shop.read_orders.select") && why.out.contains("public.orders"), "{why:?}");
 
@@ -151,14 +181,25 @@ fn psql_works_unchanged_within_its_scope_and_each_statement_is_on_record() {
         let refused = shop.ask(&task, sql);
         assert!(refused.failed(1).contains(code), "{sql}: {refused:?}");
         let why = shop.house.run(&["why", "last"]);
-        assert!(why.good().contains("shop.unlisted") && why.out.contains(code), "{sql}: {why:?}");
+        assert!(why.good().contains("shop.unlisted"), "{sql}: {why:?}");
     }
     let log = shop.cluster.log();
-    assert!(log.contains("FROM public.orders") && !log.contains("FROM customers"), "only what was let through arrives");
+    assert!(
+        log.contains("FROM public.orders") && !log.contains("FROM customers"),
+        "only what was let through arrives"
+    );
     assert!(!log.contains("statement: SELECT count(*), min"), "and by the extended protocol alone");
 
     // The agent cannot have the login itself.
-    let leased = shop.house.run(&["lease", "--agent", "reporter", "--task", &task, "shop.read_orders", r#"{"customer": 1}"#]);
+    let leased = shop.house.run(&[
+        "lease",
+        "--agent",
+        "reporter",
+        "--task",
+        &task,
+        "shop.read_orders",
+        r#"{"customer": 1}"#,
+    ]);
     assert!(leased.err.contains("through the gateway"), "{leased:?}");
     assert_eq!(shop.house.json(&["standing"])["targets"][0]["class"], "P");
 
@@ -173,9 +214,16 @@ fn psql_works_unchanged_within_its_scope_and_each_statement_is_on_record() {
 fn a_change_is_the_one_that_the_chain_declares_or_it_waits() {
     let shop = Shop::open();
     shop.house.run(&["agent", "add", "clerk", "--may", "shop.change_orders*"]).good();
-    let task = text(&shop.house.json(&["task", "open", "--template", "task.json"]), "task");
+    let task = text(
+        &shop.house.json(&["task", "open", "--template", "task.json", "--intent", "Correct order 13"]),
+        "task",
+    );
     let change = |sql: &str| {
-        let asked = shop.behind("clerk", &task, "change_orders", &["-c", sql]).env_remove("PGOPTIONS").output().unwrap();
+        let asked = shop
+            .behind("clerk", &task, "change_orders", &["-c", sql])
+            .env_remove("PGOPTIONS")
+            .output()
+            .unwrap();
         (asked.status.success(), String::from_utf8_lossy(&asked.stderr).into_owned())
     };
     let (done, said) = change("UPDATE orders SET total = 0 WHERE id = 14");
@@ -201,6 +249,106 @@ fn no_known_way_to_smuggle_a_write_changes_a_byte() {
     let said = String::from_utf8_lossy(&asked.stderr);
     assert!(lines.len() > 70 && said.matches("ERROR:").count() >= lines.len() - 2, "{said}");
     assert_eq!(shop.dump(), before);
+}
+
+/// A run that only keeps its surroundings, and the URL of a scope in them.
+struct Surroundings {
+    child: Child,
+    hold: Option<ChildStdin>,
+    url: String,
+}
+
+impl Surroundings {
+    fn of(shop: &Shop, task: &str) -> Surroundings {
+        let script = "echo $BAILIWICK_DATABASE_SHOP_READ_ORDERS; cat";
+        let run = ["run", "--agent", "reporter", "--task", task, "--", "sh", "-c", script];
+        let mut child = shop
+            .house
+            .command(&run)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let url = format!("{}&options=-c%20bailiwick.customer%3D1", url.trim());
+        Surroundings { hold: child.stdin.take(), child, url }
+    }
+}
+
+impl Drop for Surroundings {
+    fn drop(&mut self) {
+        drop(self.hold.take());
+        let _ = self.child.wait();
+    }
+}
+
+// proves: X1, D1, INV9, INV10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_speaks_the_extended_protocol_through_it() {
+    let shop = Shop::open();
+    let task = shop.task();
+    let run = Surroundings::of(&shop, &task);
+    let (mut client, connection) = tokio_postgres::connect(&run.url, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+
+    // Binary parameters and results; a prepared statement that runs twice is decided twice.
+    let by_id = client.prepare("SELECT id, total FROM orders WHERE id = $1").await.unwrap();
+    for (id, found) in [(10_i32, 1), (11, 0)] {
+        assert_eq!(client.query(&by_id, &[&id]).await.unwrap().len(), found, "its customer's rows only");
+    }
+    let why = shop.house.run(&["why", "last"]);
+    assert!(
+        why.good().contains("\"selectors\":[11]"),
+        "values given with a statement are judged too: {why:?}"
+    );
+
+    // Refused in the middle: the connection goes on, the transaction does not.
+    let refused = client.query("SELECT note FROM orders", &[]).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "42501");
+    let within = client.transaction().await.unwrap();
+    within.query("SELECT 1", &[]).await.unwrap();
+    assert!(within.query("SELECT name FROM customers", &[]).await.is_err());
+    let after = within.query("SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(after.code().unwrap().code(), "25P02", "the transaction has failed, as for any error");
+    within.rollback().await.unwrap();
+
+    // A portal in parts, and a result larger than one part.
+    let within = client.transaction().await.unwrap();
+    let portal = within.bind("SELECT id FROM orders ORDER BY id", &[]).await.unwrap();
+    for wanted in [300, 200, 0] {
+        assert_eq!(within.query_portal(&portal, 300).await.unwrap().len(), wanted);
+    }
+    within.commit().await.unwrap();
+    let all = client.query("SELECT a.id FROM orders a, orders b WHERE b.id < 9", &[]).await.unwrap();
+    assert_eq!(all.len(), 2000);
+    let many =
+        client.query("SELECT a.id, b.id, c.id FROM orders a, orders b, orders c", &[]).await.unwrap_err();
+    assert_eq!(many.code().unwrap().code(), "54000", "a result without end is withheld");
+    assert_eq!(client.query("SELECT 7", &[]).await.unwrap().len(), 1);
+
+    // Two statements in one message; then the task ends under the connection.
+    let several = client.simple_query("SELECT 1; SELECT 2").await.unwrap_err();
+    assert!(several.as_db_error().unwrap().message().contains("one statement at a time"), "{several:?}");
+    shop.house.run(&["task", "end", &task]).good();
+    assert!(connection.await.unwrap().is_err(), "the connection is closed with a reason");
+}
+
+// proves: INV10
+#[test]
+fn rows_are_metered_into_the_budget_of_the_grant() {
+    let shop = Shop::open();
+    shop.house.run(&["agent", "add", "metered"]).good();
+    let task = text(
+        &shop.house.json(&["task", "open", "--agent", "metered", "--intent", "Look", "--var", "customer=1"]),
+        "task",
+    );
+    let look = || shop.ask_as("metered", &task, "SELECT id FROM orders LIMIT 3");
+    assert_eq!(look().good().lines().count(), 3);
+    // How many rows there are is known only once they are there.
+    assert_eq!(look().good().lines().count(), 3);
+    assert!(look().failed(1).contains("rows"), "five were granted, six were read");
 }
 
 /// A psql that is kept open, and what it prints.
@@ -237,7 +385,8 @@ impl Kept {
 
     fn hear(&self, what: &str) {
         loop {
-            let line = self.heard.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("no {what}"));
+            let line =
+                self.heard.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("no {what}"));
             if line.contains(what) {
                 return;
             }
@@ -277,7 +426,8 @@ fn strangers_and_nonsense_are_turned_away_and_hurt_nobody() {
     let shop = Shop::open();
     let task = shop.task();
     let startup = |more: &[u8]| {
-        let body = [&196_608_i32.to_be_bytes()[..], b"user\0read_orders\0database\0shop\0", more, b"\0"].concat();
+        let body =
+            [&196_608_i32.to_be_bytes()[..], b"user\0read_orders\0database\0shop\0", more, b"\0"].concat();
         [&i32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], &body].concat()
     };
     let password = |text: &str| {
@@ -307,6 +457,17 @@ fn strangers_and_nonsense_are_turned_away_and_hurt_nobody() {
         let _ = stream.read_to_end(&mut answer);
         let welcomed = answer.windows(9).any(|w| w == b"R\0\0\0\x08\0\0\0\0");
         assert!(!welcomed, "{bytes:?}");
+    }
+    for (mode, said) in
+        [("require", "a task token"), ("disable", "a task token"), ("verify-full", "certificate")]
+    {
+        let at = format!(
+            "host=127.0.0.1 port={} dbname=shop user=read_orders password=x sslmode={mode}",
+            shop.databases
+        );
+        let asked = std::process::Command::new("psql").args([&at, "-c", "SELECT 1"]).output().unwrap();
+        let words = String::from_utf8_lossy(&asked.stderr);
+        assert!(!asked.status.success() && words.contains(said), "{mode}: {words}");
     }
     assert_eq!(shop.admin("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'"), "0");
     assert_eq!(shop.ask(&task, "SELECT 1").good().trim(), "1");

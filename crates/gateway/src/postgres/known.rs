@@ -243,7 +243,8 @@ pub(crate) fn shown(name: &str) -> bool {
 
 /// Whether a client may set this setting to this value. None of them changes how a statement is read.
 pub(crate) fn set(name: &str, value: &str) -> bool {
-    let plain = value.len() <= 64 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b" ,./:+_-".contains(&b));
+    let plain =
+        value.len() <= 64 && value.bytes().all(|b| b.is_ascii_alphanumeric() || b" ,./:+_-".contains(&b));
     plain
         && match name {
             "client_encoding" => matches!(value.to_ascii_uppercase().as_str(), "UTF8" | "UTF-8" | "UNICODE"),
@@ -273,10 +274,30 @@ mod tests {
     #[test]
     fn what_reaches_out_or_looks_around_is_not_known() {
         for name in [
-            "set_config", "current_setting", "pg_sleep", "pg_read_file", "lo_import", "lo_create", "dblink",
-            "query_to_xml", "database_to_xml", "table_to_xml", "nextval", "setval", "pg_notify",
-            "pg_advisory_lock", "pg_terminate_backend", "pg_reload_conf", "txid_current", "pg_logical_emit_message",
-            "has_table_privilege", "pg_get_viewdef", "convert_from", "repeat", "generate_series", "random",
+            "set_config",
+            "current_setting",
+            "pg_sleep",
+            "pg_read_file",
+            "lo_import",
+            "lo_create",
+            "dblink",
+            "query_to_xml",
+            "database_to_xml",
+            "table_to_xml",
+            "nextval",
+            "setval",
+            "pg_notify",
+            "pg_advisory_lock",
+            "pg_terminate_backend",
+            "pg_reload_conf",
+            "txid_current",
+            "pg_logical_emit_message",
+            "has_table_privilege",
+            "pg_get_viewdef",
+            "convert_from",
+            "repeat",
+            "generate_series",
+            "random",
         ] {
             assert!(!function(name), "{name}");
         }

@@ -213,7 +213,11 @@ impl<P: Prover> Shared<P> {
         let mut fields = Fields::of(&shown.body);
         let known = shown.tag == b'p' && self.knows(fields.text()?);
         if !known {
-            last_word(client, &fatal("28P01", "this connection belongs to another run: its password is PGPASSWORD")).await;
+            last_word(
+                client,
+                &fatal("28P01", "this connection belongs to another run: its password is PGPASSWORD"),
+            )
+            .await;
             return Ok(None);
         }
         let url = format!("{}{}", self.server, door_path(&greeting.database, &greeting.user));
@@ -275,7 +279,9 @@ impl<P: Prover> Shared<P> {
 
     /// Passes a request to cancel on.
     async fn pass_on(&self, body: &[u8]) {
-        let Ok(mut gateway) = TcpStream::connect((self.gateway.0.as_str(), self.gateway.1)).await else { return };
+        let Ok(mut gateway) = TcpStream::connect((self.gateway.0.as_str(), self.gateway.1)).await else {
+            return;
+        };
         let mut out = Out::default();
         out.message(0, |to| to.extend_from_slice(body));
         if gateway.write_all(&out.take()).await.is_ok() {

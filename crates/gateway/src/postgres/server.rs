@@ -87,7 +87,10 @@ pub(crate) struct Cancel {
 
 impl Server {
     /// Connects and logs in, with these settings besides our own.
-    pub(crate) async fn connect(login: &Login, settings: &BTreeMap<String, String>) -> Result<Self, NoServer> {
+    pub(crate) async fn connect(
+        login: &Login,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Self, NoServer> {
         timeout(LOGIN_WITHIN, Self::connected(login, settings)).await.map_err(|_| NoServer::Slow)?
     }
 
@@ -138,7 +141,9 @@ impl Server {
                         self.out.message(b'p', |body| {
                             body.extend_from_slice(SCRAM_SHA_256.as_bytes());
                             body.push(0);
-                            body.extend_from_slice(&i32::try_from(begun.message().len()).unwrap_or(0).to_be_bytes());
+                            body.extend_from_slice(
+                                &i32::try_from(begun.message().len()).unwrap_or(0).to_be_bytes(),
+                            );
                             body.extend_from_slice(begun.message());
                         });
                         scram = Some(begun);

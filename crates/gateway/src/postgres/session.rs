@@ -7,7 +7,7 @@
 use bailiwick_api::{
     Allowed, Answer, ApprovalState, Call, Caller, DecisionPoint, Denial, Outcome, OutcomeStatus, PointError,
 };
-use bailiwick_core::{ApprovalId, DecisionId, SystemId, ToolId, Value};
+use bailiwick_core::{ApprovalId, DecisionId, SystemId, Time, ToolId, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -114,8 +114,8 @@ struct Prepared {
 struct Portal {
     statement: Arc<Statement>,
     act: Option<Act>,
-    /// The decision for its first run.
-    paid: Option<DecisionId>,
+    /// The decision for its first run, and until when that may begin.
+    paid: Option<(DecisionId, Time)>,
     shape: Shape,
 }
 
@@ -259,7 +259,10 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
         if name.is_empty() {
             self.prepared.remove("");
         } else if self.prepared.contains_key(name) || self.prepared.len() >= NAMES_MAX {
-            self.fail(trouble("42P05", "a prepared statement of this name is there already, or there are too many"));
+            self.fail(trouble(
+                "42P05",
+                "a prepared statement of this name is there already, or there are too many",
+            ));
             return Ok(false);
         }
         let mut prepared = Prepared {
@@ -382,7 +385,9 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
             ("selectors", data(&uses.selectors)),
             ("values", data(&uses.values)),
         ];
-        args.extend(more.into_iter().filter(|(_, value)| value.as_list().is_some_and(|list| !list.is_empty())));
+        args.extend(
+            more.into_iter().filter(|(_, value)| value.as_list().is_some_and(|list| !list.is_empty())),
+        );
         let args = Value::Map(args.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
         Ok(Some(Act { tool, args, pieces }))
     }
@@ -435,10 +440,13 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
             return Ok(());
         }
         let paid = portal.paid.take();
-        let decision = match (paid, &act) {
-            (Some(decision), _) => Some(decision),
-            (None, None) => None,
-            (None, Some(act)) => match self.decide(act).await? {
+        let decision = match &act {
+            // What touches no data needs no decision, but nothing is committed for a task that is over.
+            None => {
+                self.still_live().await?;
+                None
+            }
+            Some(act) => match self.paid_for(act, paid).await? {
                 Some(decision) => Some(decision),
                 None => return Ok(()),
             },
@@ -457,6 +465,17 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
             self.account_for(decision, taken.outcome(self.status == IN_TRANSACTION)).await?;
         }
         self.release(&statement, taken)
+    }
+
+    /// The decision for one run: the one that came with the values, if it is not too old, or a new one.
+    async fn paid_for(&mut self, act: &Act, paid: Option<(DecisionId, Time)>) -> Worked<Option<DecisionId>> {
+        if let Some((decision, until)) = paid {
+            if crate::forward::now() <= until {
+                return Ok(Some(decision));
+            }
+            self.never_run(&decision).await;
+        }
+        Ok(self.decide(act).await?.map(|(decision, _)| decision))
     }
 
     /// Has the server run a portal, a few rows at a time where it can be; nothing reaches the client yet.
@@ -525,7 +544,9 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
 
     async fn close(&mut self, named: &Named) -> Worked<()> {
         let known = match named {
-            Named::Statement(name) => self.prepared.remove(name).is_some_and(|p| p.statement.kind != Kind::Empty),
+            Named::Statement(name) => {
+                self.prepared.remove(name).is_some_and(|p| p.statement.kind != Kind::Empty)
+            }
             Named::Portal(name) => {
                 let known = self.portals.get(name).is_some_and(|p| p.statement.kind != Kind::Empty);
                 self.drop_portal(name).await;
@@ -586,12 +607,16 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
 
     /// Forgets a portal. A decision for it that nothing came of is accounted for.
     async fn drop_portal(&mut self, name: &str) {
-        if let Some(Portal { paid: Some(decision), .. }) = self.portals.remove(name) {
-            let note = Some("it was never run".to_owned());
-            let outcome = Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
-            if self.account_for(&decision, outcome).await.is_err() {
-                tracing::warn!(%decision, "an outcome could not be recorded");
-            }
+        if let Some(Portal { paid: Some((decision, _)), .. }) = self.portals.remove(name) {
+            self.never_run(&decision).await;
+        }
+    }
+
+    async fn never_run(&self, decision: &DecisionId) {
+        let note = Some("it was never run".to_owned());
+        let outcome = Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
+        if self.account_for(decision, outcome).await.is_err() {
+            tracing::warn!(%decision, "an outcome could not be recorded");
         }
     }
 
@@ -637,8 +662,15 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
         Caller { proof: None, ..caller }
     }
 
+    async fn still_live(&self) -> Worked<()> {
+        if self.ground.point.live(&self.caller()).await {
+            return Ok(());
+        }
+        Err(End::Over(fatal("57P01", "the task or grant of this session has ended")))
+    }
+
     /// Asks for a decision. `None` if it is not a yes, and the client knows.
-    async fn decide(&mut self, act: &Act) -> Worked<Option<DecisionId>> {
+    async fn decide(&mut self, act: &Act) -> Worked<Option<(DecisionId, Time)>> {
         let caller = self.caller();
         let approval = match self.recall(&caller, act).await {
             Ok(approval) => approval,
@@ -659,20 +691,27 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
         match answer.allowed() {
             Ok(allowed) => {
                 self.ground.pending.forget(&caller, &act.tool, &act.args);
-                self.allowed(act, &allowed).await.map(Some)
+                self.allowed(act, &allowed).await
             }
             Err(other) => self.not_now(&caller, act, *other).map(|()| None),
         }
     }
 
-    /// What was allowed is what was asked, and no other statement.
-    async fn allowed(&mut self, act: &Act, allowed: &Allowed) -> Worked<DecisionId> {
+    /// What was allowed must be what was asked: a statement cannot be narrowed by whoever approves it.
+    async fn allowed(&mut self, act: &Act, allowed: &Allowed) -> Worked<Option<(DecisionId, Time)>> {
         let decision = allowed.decision().clone();
         self.account.opened(&decision);
-        if allowed.args() != &act.args || crate::forward::now() > allowed.until() {
-            return Err(End::Over(fatal("57P01", "the decision was for something else, or is too old")));
+        if allowed.args() == &act.args && crate::forward::now() <= allowed.until() {
+            return Ok(Some((decision, allowed.until())));
         }
-        Ok(decision)
+        let note = Some("sql.not_as_asked".to_owned());
+        let outcome = Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
+        self.account_for(&decision, outcome).await?;
+        self.fail(trouble(
+            "42501",
+            "what was allowed is not this statement, or too long ago; nothing was done",
+        ));
+        Ok(None)
     }
 
     fn not_now(&mut self, caller: &Caller, act: &Act, answer: Answer) -> Worked<()> {
@@ -682,7 +721,9 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
                 self.fail(asked(&pending.approval, &pending.text));
                 Ok(())
             }
-            Answer::Deny(denial) if denial.step < 4 => Err(End::Over(Trouble { fatal: true, ..denied(&denial) })),
+            Answer::Deny(denial) if denial.step < 4 => {
+                Err(End::Over(Trouble { fatal: true, ..denied(&denial) }))
+            }
             Answer::Deny(denial) => {
                 self.ground.pending.forget(caller, &act.tool, &act.args);
                 self.fail(denied(&denial));
@@ -721,7 +762,9 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
                 ("sql", Value::from(cut(sql, TEXT_MAX))),
                 ("why", Value::from(unfit.code)),
             ]);
-            let call = Call { tool, args, definition: None, approval: None, says: None };
+            // The arguments of what is not classified are not recorded; what the agent says is, as its own words.
+            let says = Some(cut(sql, TEXT_MAX).to_owned());
+            let call = Call { tool, args, definition: None, approval: None, says };
             let decision = match self.ground.point.decide(&caller, call).await {
                 Ok(Answer::Deny(denial)) if denial.step < 4 => {
                     return Err(End::Over(Trouble { fatal: true, ..denied(&denial) }));
@@ -785,7 +828,8 @@ pub(crate) fn asked(approval: &ApprovalId, text: &str) -> Trouble {
 
 /// No decision could be made.
 pub(crate) fn undecided(error: &PointError) -> Trouble {
-    let mut none = trouble("57000", &format!("no decision could be made, so nothing was done: {}", error.reason));
+    let mut none =
+        trouble("57000", &format!("no decision could be made, so nothing was done: {}", error.reason));
     error.code.clone_into(&mut none.detail);
     none
 }

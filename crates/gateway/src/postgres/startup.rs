@@ -81,7 +81,8 @@ pub(crate) async fn greet(
             }
             version if version >> 16 == 3 => {
                 if !encrypted && !here {
-                    last_word(&mut stream, &fatal("28000", "connections from elsewhere must be encrypted")).await;
+                    last_word(&mut stream, &fatal("28000", "connections from elsewhere must be encrypted"))
+                        .await;
                     return Err(BadWire::Malformed("not encrypted"));
                 }
                 return hello(stream, version, fields).await.map(Asked::Session);

@@ -123,9 +123,10 @@ fn written(tree: &ParseResult) -> Result<String, Unfit> {
 
 fn kind(node: &mut NodeEnum, scope: &Scope) -> Result<Kind, Unfit> {
     match node {
-        NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) => {
-            walk::data(node, scope).map(|(verb, uses)| Kind::Data(verb, uses))
-        }
+        NodeEnum::SelectStmt(_)
+        | NodeEnum::InsertStmt(_)
+        | NodeEnum::UpdateStmt(_)
+        | NodeEnum::DeleteStmt(_) => walk::data(node, scope).map(|(verb, uses)| Kind::Data(verb, uses)),
         NodeEnum::TransactionStmt(stmt) => transaction(stmt),
         NodeEnum::VariableSetStmt(stmt) => setting(stmt),
         NodeEnum::VariableShowStmt(stmt) if known::shown(&stmt.name) => Ok(Kind::Control),
@@ -146,8 +147,13 @@ fn transaction(stmt: &protobuf::TransactionStmt) -> Result<Kind, Unfit> {
     use TransactionStmtKind as T;
     match T::try_from(stmt.kind) {
         Ok(
-            T::TransStmtBegin | T::TransStmtStart | T::TransStmtCommit | T::TransStmtRollback
-            | T::TransStmtSavepoint | T::TransStmtRelease | T::TransStmtRollbackTo,
+            T::TransStmtBegin
+            | T::TransStmtStart
+            | T::TransStmtCommit
+            | T::TransStmtRollback
+            | T::TransStmtSavepoint
+            | T::TransStmtRelease
+            | T::TransStmtRollbackTo,
         ) => Ok(Kind::Control),
         _ => Err(Unfit::new("sql.kind", "a transaction in two phases is not done here")),
     }
@@ -163,7 +169,11 @@ fn setting(stmt: &protobuf::VariableSetStmt) -> Result<Kind, Unfit> {
     for arg in &stmt.args {
         words.push(plain(arg).ok_or_else(refused)?);
     }
-    if known::set(&stmt.name.to_ascii_lowercase(), &words.join(", ")) { Ok(Kind::Control) } else { Err(refused()) }
+    if known::set(&stmt.name.to_ascii_lowercase(), &words.join(", ")) {
+        Ok(Kind::Control)
+    } else {
+        Err(refused())
+    }
 }
 
 /// A constant as text.
@@ -248,7 +258,8 @@ mod tests {
     // proves: D4, INV9
     #[test]
     fn a_statement_is_told_by_what_it_touches_and_written_anew() {
-        let (verb, uses, sql) = data("select id, /* x */ sum(total) from orders where customer_id = 7 group by 1 -- y");
+        let (verb, uses, sql) =
+            data("select id, /* x */ sum(total) from orders where customer_id = 7 group by 1 -- y");
         assert_eq!(verb, Verb::Select);
         assert_eq!(names(&uses.tables), ["public.orders"]);
         assert_eq!(
@@ -261,7 +272,10 @@ mod tests {
         assert!(!sql.contains("--") && !sql.contains("/*"), "{sql}");
 
         let (verb, uses, _) = data("UPDATE orders SET total = $1 WHERE id = $2");
-        assert_eq!((verb, uses.values, uses.selectors), (Verb::Update, vec![Datum::Given(1)], vec![Datum::Given(2)]));
+        assert_eq!(
+            (verb, uses.values, uses.selectors),
+            (Verb::Update, vec![Datum::Given(1)], vec![Datum::Given(2)])
+        );
         let (verb, uses, _) = data("INSERT INTO orders (id, total) VALUES (5, 'x') RETURNING id");
         assert_eq!(verb, Verb::Insert);
         assert_eq!(uses.values, [Datum::Written(Value::Int(5)), Datum::Written(Value::from("x"))]);
@@ -294,17 +308,30 @@ mod tests {
             assert_eq!(data(sql).0, Verb::Select, "{sql}");
         }
         for sql in [
-            "BEGIN", "START TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY", "COMMIT", "ROLLBACK", "SAVEPOINT a",
-            "ROLLBACK TO a", "RELEASE a", "SET extra_float_digits = 3", "SET client_encoding TO 'UTF8'",
-            "SET application_name = 'psql'", "SHOW server_version", "SHOW transaction_isolation",
-            "SET TIME ZONE 'UTC'", "SET DateStyle TO 'ISO, MDY'",
+            "BEGIN",
+            "START TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY",
+            "COMMIT",
+            "ROLLBACK",
+            "SAVEPOINT a",
+            "ROLLBACK TO a",
+            "RELEASE a",
+            "SET extra_float_digits = 3",
+            "SET client_encoding TO 'UTF8'",
+            "SET application_name = 'psql'",
+            "SHOW server_version",
+            "SHOW transaction_isolation",
+            "SET TIME ZONE 'UTC'",
+            "SET DateStyle TO 'ISO, MDY'",
         ] {
             assert_eq!(read(sql, &scope()).unwrap().kind, Kind::Control, "{sql}");
         }
         for sql in ["", " ; ", "-- nothing", "/* nothing */"] {
             assert_eq!(read(sql, &scope()).unwrap().kind, Kind::Empty, "{sql}");
         }
-        assert!(matches!(read("DECLARE c CURSOR FOR SELECT id FROM orders", &scope()).unwrap().kind, Kind::Declare(..)));
+        assert!(matches!(
+            read("DECLARE c CURSOR FOR SELECT id FROM orders", &scope()).unwrap().kind,
+            Kind::Declare(..)
+        ));
         assert_eq!(read("FETCH 5 FROM c", &scope()).unwrap().kind, Kind::Fetch("c".into()));
     }
 
@@ -386,7 +413,10 @@ mod tests {
         for n in [100, 1_000, 20_000] {
             assert!(matches!(code(&deep(n)), "sql.too_deep" | "sql.syntax"), "{n}");
         }
-        assert!(matches!(code(&format!("SELECT {} true", "NOT ".repeat(30_000))), "sql.too_deep" | "sql.syntax"));
+        assert!(matches!(
+            code(&format!("SELECT {} true", "NOT ".repeat(30_000))),
+            "sql.too_deep" | "sql.syntax"
+        ));
         assert_eq!(code(&format!("SELECT '{}'", "x".repeat(300_000))), "sql.too_long");
     }
 

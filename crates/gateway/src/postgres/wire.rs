@@ -153,7 +153,8 @@ pub(crate) fn said(frame: &Frame) -> Result<Said, BadWire> {
         b'P' => {
             let (name, sql) = (fields.text()?.to_owned(), fields.text()?.to_owned());
             let count = fields.count()?;
-            let types = (0..count).map(|_| fields.long().map(i32::cast_unsigned)).collect::<Result<_, _>>()?;
+            let types =
+                (0..count).map(|_| fields.long().map(i32::cast_unsigned)).collect::<Result<_, _>>()?;
             Said::Parse { name, sql, types }
         }
         b'B' => Said::Bind(bind(&mut fields)?),
@@ -285,8 +286,10 @@ impl Out {
     pub(crate) fn error(&mut self, trouble: &Trouble) {
         self.message(b'E', |body| {
             let severity = if trouble.fatal { "FATAL" } else { "ERROR" };
-            let fields = [(b'S', severity), (b'V', severity), (b'C', trouble.state), (b'M', &trouble.message)];
-            for (field, text) in fields.into_iter().chain([(b'D', &*trouble.detail), (b'H', &*trouble.hint)]) {
+            let fields =
+                [(b'S', severity), (b'V', severity), (b'C', trouble.state), (b'M', &trouble.message)];
+            for (field, text) in fields.into_iter().chain([(b'D', &*trouble.detail), (b'H', &*trouble.hint)])
+            {
                 if !text.is_empty() {
                     body.push(field);
                     put_text(body, text);

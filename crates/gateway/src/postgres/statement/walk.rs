@@ -512,15 +512,8 @@ impl<'s> Walk<'s> {
     }
 
     fn sub_link(&mut self, link: &mut SubLink) -> Walked {
-        let SubLink {
-            xpr: _,
-            sub_link_type: _,
-            sub_link_id: _,
-            testexpr,
-            oper_name,
-            subselect,
-            location: _,
-        } = link;
+        let SubLink { xpr: _, sub_link_type: _, sub_link_id: _, testexpr, oper_name, subselect, location: _ } =
+            link;
         operator(oper_name)?;
         self.other_rows = true;
         self.maybe(testexpr)?;
@@ -642,7 +635,9 @@ impl<'s> Walk<'s> {
             let given = before.is_none() && self.outputs.contains(&column);
             let whole = before.is_none() && self.names.contains_key(&column);
             match table {
-                Some(table) if !given => self.column(&table, if whole { "*" } else { &column }, Verb::Select)?,
+                Some(table) if !given => {
+                    self.column(&table, if whole { "*" } else { &column }, Verb::Select)?
+                }
                 _ => _ = self.uses.columns.insert(column),
             }
         }
