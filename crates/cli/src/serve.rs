@@ -144,7 +144,19 @@ impl Node {
         let offered: Vec<Manifest> = config.tools.iter().filter(offered).cloned().collect();
         let classifier = tokio::spawn(classify(engine.clone(), operator.id.clone(), offered, apis));
         let manifests = config.tools;
-        Ok(Node { url, operator, engine, manifests, systems, stop, server, worker, relaying, classifier, sessions })
+        Ok(Node {
+            url,
+            operator,
+            engine,
+            manifests,
+            systems,
+            stop,
+            server,
+            worker,
+            relaying,
+            classifier,
+            sessions,
+        })
     }
 
     /// Waits until every tool that the configuration describes has been offered and classified, or the time is up.
