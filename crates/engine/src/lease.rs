@@ -96,7 +96,7 @@ impl Engine {
         let target = targets.of(&system).ok_or_else(none)?;
         if holder == Holder::Agent && target.broker.capabilities().class == Revocability::P {
             let what = format!("{system} gives no credentials to agents; connect through the gateway");
-            return Err(EngineError::forbidden("lease.gateway_only", what));
+            return Err(EngineError::invalid("lease.gateway_only", what));
         }
         self.is_fit(target).await?;
         let ruled = self

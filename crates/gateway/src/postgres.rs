@@ -197,7 +197,8 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
         let caller = current(&shared);
         for decision in account.take() {
             let note = Some("task.ended".to_owned());
-            let outcome = Outcome { status: OutcomeStatus::Unknown, result: None, bytes: 0, note };
+            let outcome =
+                Outcome { status: OutcomeStatus::Unknown, result: None, bytes: 0, words: Vec::new(), note };
             if let Err(error) = report(&*self.point, &caller, &decision, outcome).await {
                 tracing::warn!(%decision, %error, "an outcome could not be recorded");
             }

@@ -45,15 +45,18 @@ targets:
           ttl_s: 600
 ";
 
-const TASK: &str = r#"{
-  "agent": "clerk",
-  "chain": [
-    { "id": "open", "tool": "shop.change_orders" },
-    { "id": "look", "tool": "shop.change_orders.select", "max": 20 },
-    { "id": "correct", "tool": "shop.change_orders.update",
-      "args": { "selectors": { "exact": [13] }, "tables": { "exact": ["public.orders"] } } }
-  ]
-}"#;
+const TASK: &str = "
+template: correct
+agent: clerk
+chain:
+  steps:
+    - { id: open, agent: clerk, act: call, tool: shop.change_orders, max: 9 }
+    - id: correct
+      agent: clerk
+      act: call
+      tool: shop.change_orders.update
+      args: { tables: { exact: [public.orders] }, selectors: { exact: [13] }, columns: any, values: any, sql: any }
+";
 
 fn pem(label: &str, der: &[u8]) -> String {
     let coded = base64::engine::general_purpose::STANDARD.encode(der);
@@ -75,7 +78,7 @@ impl Shop {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         house.write("gateway.crt", &pem("CERTIFICATE", made.cert.der()));
         house.write("gateway.key", &pem("PRIVATE KEY", &made.signing_key.serialize_der()));
-        house.write("task.json", TASK);
+        house.write("task.yaml", TASK);
         house.log = "warn";
         let mut shop = Shop { house, cluster, databases };
         shop.admin("CREATE TABLE orders (id int PRIMARY KEY, customer_id int, total int, note text)");
@@ -215,7 +218,7 @@ fn a_change_is_the_one_that_the_chain_declares_or_it_waits() {
     let shop = Shop::open();
     shop.house.run(&["agent", "add", "clerk", "--may", "shop.change_orders*"]).good();
     let task = text(
-        &shop.house.json(&["task", "open", "--template", "task.json", "--intent", "Correct order 13"]),
+        &shop.house.json(&["task", "open", "--template", "task.yaml", "--intent", "Correct order 13"]),
         "task",
     );
     let change = |sql: &str| {

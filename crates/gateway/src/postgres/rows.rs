@@ -4,7 +4,7 @@ use bailiwick_api::{Outcome, OutcomeStatus};
 use bailiwick_core::Value;
 use std::collections::BTreeMap;
 
-use super::server::state_of;
+use super::server::{state_of, words_of};
 use super::wire::{BadWire, Bind, Fields, Frame, Out};
 
 /// OIDs of built-in types (`pg_type.dat`) that are read as what they are.
@@ -168,15 +168,21 @@ impl Taken {
         let bytes = self.bytes as u64;
         if self.too_large {
             let note = Some("sql.result_too_large".to_owned());
-            return Outcome { status: OutcomeStatus::Unknown, result: None, bytes, note };
+            return Outcome { status: OutcomeStatus::Unknown, result: None, bytes, words: Vec::new(), note };
         }
         if let Some(error) = self.error() {
             let note = Some(format!("SQLSTATE {}", state_of(error)));
-            return Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
+            return Outcome {
+                status: OutcomeStatus::Failed,
+                result: None,
+                bytes: 0,
+                words: words_of(error),
+                note,
+            };
         }
         let note = in_transaction.then(|| "inside a transaction, which decides whether it stays".to_owned());
         let result = Some(Value::List(self.rows.clone()));
-        Outcome { status: OutcomeStatus::Done, result, bytes, note }
+        Outcome { status: OutcomeStatus::Done, result, bytes, words: Vec::new(), note }
     }
 
     /// Writes it for the client. A result that was fetched in pieces is told as one.

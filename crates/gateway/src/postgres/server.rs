@@ -223,6 +223,20 @@ pub(crate) fn state_of(frame: &Frame) -> String {
     "XX000".to_owned()
 }
 
+/// What an error says in words: its message, detail and hint.
+pub(crate) fn words_of(frame: &Frame) -> Vec<String> {
+    let mut fields = Fields::of(&frame.body);
+    let mut words = Vec::new();
+    while let Ok(kind) = fields.byte() {
+        match (kind, fields.text()) {
+            (b'M' | b'D' | b'H', Ok(text)) => words.push(text.to_owned()),
+            (0, _) | (_, Err(_)) => break,
+            _ => {}
+        }
+    }
+    words
+}
+
 impl Cancel {
     /// Asks the server to cancel what runs on the connection.
     pub(crate) async fn send(&self) -> Result<(), NoServer> {

@@ -614,7 +614,8 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
 
     async fn never_run(&self, decision: &DecisionId) {
         let note = Some("it was never run".to_owned());
-        let outcome = Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
+        let outcome =
+            Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, words: Vec::new(), note };
         if self.account_for(decision, outcome).await.is_err() {
             tracing::warn!(%decision, "an outcome could not be recorded");
         }
@@ -705,7 +706,8 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
             return Ok(Some((decision, allowed.until())));
         }
         let note = Some("sql.not_as_asked".to_owned());
-        let outcome = Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
+        let outcome =
+            Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, words: Vec::new(), note };
         self.account_for(&decision, outcome).await?;
         self.fail(trouble(
             "42501",
@@ -774,7 +776,13 @@ impl<'g, P: DecisionPoint> Session<'g, P> {
                 Ok(Answer::Allow(allow)) => {
                     self.account.opened(&allow.decision);
                     let note = Some(unfit.code.to_owned());
-                    let outcome = Outcome { status: OutcomeStatus::Failed, result: None, bytes: 0, note };
+                    let outcome = Outcome {
+                        status: OutcomeStatus::Failed,
+                        result: None,
+                        bytes: 0,
+                        words: Vec::new(),
+                        note,
+                    };
                     self.account_for(&allow.decision, outcome).await?;
                     allow.decision
                 }
