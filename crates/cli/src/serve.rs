@@ -207,6 +207,12 @@ fn cannot_listen(at: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::failed("listen.failed", what, next)
 }
 
+fn without_grammar() -> Failure {
+    let what = "a PostgreSQL target says `through: gateway`, and this program was built without PostgreSQL's grammar";
+    let next = "Build it with `--features postgres-gateway` (needs libclang), or leave `through` out.";
+    Failure::failed("postgres.no_grammar", what.to_owned(), next)
+}
+
 async fn engine(config: &Config, keys: &Keys, url: &str, clock: Arc<dyn Clock>) -> Result<Engine, Failure> {
     let location = match &config.store {
         config::Store::Embedded => Location::Sqlite(config.data.join("ledger.db")),
@@ -320,6 +326,9 @@ async fn databases(
     let carried = config::carried(&config.targets);
     if carried.is_empty() {
         return Ok(None);
+    }
+    if !bailiwick_gateway::postgres::UNDERSTANDS {
+        return Err(without_grammar());
     }
     let stated = &config.postgres;
     let listener = listen(stated.listen).await?;

@@ -9,6 +9,7 @@
 //! A session whose task or grant ends is cut, whatever it is doing: watched here, and ended in the database by whoever
 //! made the login. Plain programs reach this through [`local`], on their own machine.
 
+#[cfg_attr(not(feature = "postgres-gateway"), expect(dead_code, reason = "the grammar asks what is known"))]
 mod known;
 pub mod local;
 mod rows;
@@ -16,6 +17,7 @@ mod server;
 mod session;
 pub mod spec;
 mod startup;
+#[cfg_attr(not(feature = "postgres-gateway"), expect(dead_code, reason = "the grammar makes statements"))]
 mod statement;
 mod wire;
 
@@ -54,6 +56,8 @@ use session::{Account, End, Ground, Session, asked, denied, fatal, undecided};
 use startup::{Asked, Hello};
 use wire::{BadWire, Out, Trouble};
 
+/// Whether this program was built to understand statements; without that, every one is refused.
+pub const UNDERSTANDS: bool = cfg!(feature = "postgres-gateway");
 /// Sessions at once; further ones wait.
 const SESSIONS_MAX: usize = 256;
 /// How long a client may take to say who it is.

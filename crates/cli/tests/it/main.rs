@@ -2,6 +2,7 @@
 
 mod answers;
 mod credentials;
+#[cfg(feature = "postgres-gateway")]
 mod databases;
 mod demo;
 mod egress;

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::known;
 use super::super::spec::{Columns, Scope, Verb};
-use super::{Datum, Unfit, Uses, words};
+use super::grammar::words;
+use super::{Datum, Unfit, Uses};
 
 type Walked = Result<(), Unfit>;
 
