@@ -543,8 +543,8 @@ impl Task {
     }
 }
 
-/// Whether a call counts as done for the steps that come after it. What its caller alone says does not: whoever holds
-/// an agent's key could say it of a call that was never made.
+/// Whether a call counts toward the end that its chain declares. What its caller alone says does not: whoever holds an
+/// agent's key could say it of a call that was never made.
 fn went_well(reported: &Reported) -> bool {
     reported.went == Went::Done && !reported.claimed
 }

@@ -37,7 +37,7 @@ impl Engine {
 
     /// Records the outcome of an allowed call as the caller itself tells it. Unless the tool's manifest says that
     /// callers run it themselves, that is a claim: whoever holds an agent's key could make it up, and so the result
-    /// explains nothing, is vouched for by nobody, lowers no label, and completes no step of the chain (A34). Of a tool
+    /// explains nothing, is vouched for by nobody, lowers no label, and ends no task (A34). Of a tool
     /// that the gateway offers it is refused.
     pub async fn report_by_caller(
         &self,
@@ -135,7 +135,7 @@ fn may_be_told_by_caller(registry: &Registry, tool: &bailiwick_core::ToolId) -> 
         return Ok(());
     }
     Err(EngineError::forbidden(
-        "report.not_yours",
+        "report.by_gateway",
         "this tool is called through the gateway, which reports what came of it",
     ))
 }

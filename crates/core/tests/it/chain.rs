@@ -3,7 +3,8 @@
 use bailiwick_core::capability::{Limits, Spent};
 use bailiwick_core::chain::{Chain, Deviation, Reads};
 use bailiwick_core::constraint::{Constraint, texts};
-use bailiwick_core::event::{Cause, TaskEvent};
+use bailiwick_core::event::{Cause, Reported, TaskEvent, Went};
+use bailiwick_core::label::Label;
 use bailiwick_core::task::TaskState;
 use bailiwick_core::{StepId, Time};
 
@@ -29,6 +30,35 @@ fn steps_are_taken_in_order_as_often_as_declared_and_not_after_they_are_over() {
     world.refused("planner", "cloud.restart", RESTART, 6, "chain.order");
     world.refused("planner", "mail.send", MAIL, 6, "chain.count");
     assert!(world.task.opening().chain.as_ref().unwrap().is_complete(world.task.progress()));
+}
+
+// proves: A34
+#[test]
+fn what_a_caller_claims_of_its_own_call_ends_no_task() {
+    for (claimed, ends) in [(true, false), (false, true)] {
+        let mut chain = restart_then_tell();
+        chain.ends_with = [StepId::parse("fix").unwrap()].into();
+        let mut world = World::with_chain(chain);
+        let decided = world.must("planner", "cloud.restart", RESTART);
+        let reported = Reported {
+            decision: decided.decision,
+            went: Went::Done,
+            label: Label::bottom(),
+            declassified: Vec::new(),
+            claimed,
+            result: None,
+            spent: Spent::default(),
+            explains: Vec::new(),
+            shows: Vec::new(),
+            note: None,
+        };
+        assert_eq!(world.task.end_after(&reported).is_some(), ends, "claimed: {claimed}");
+        let failed = |decision| Reported { decision, went: Went::Failed, claimed: false, ..reported.clone() };
+        world.append(vec![TaskEvent::Reported(reported.clone())]);
+        let again = world.must("planner", "cloud.restart", RESTART);
+        let end = world.task.end_after(&failed(again.decision));
+        assert_eq!(end.is_some(), ends, "nor does it when it is remembered; claimed: {claimed}");
+    }
 }
 
 // proves: T2

@@ -53,6 +53,24 @@ fn an_input_explains_what_its_type_can_name_and_words_name_nothing() {
     assert_eq!(reads(BTreeMap::new()), Ruled::Ask);
 }
 
+// proves: N1
+#[test]
+fn the_name_of_a_record_vouches_for_no_address_that_it_looks_like() {
+    let mails = |declared: &str, name: &str| {
+        let mut world = World::opened(|o| {
+            o.inputs = [("whom".to_owned(), Value::from(name))].into();
+            o.types = [("whom".to_owned(), serde_json::from_str(declared).unwrap())].into();
+        });
+        world.call("planner", "mail.send", &format!(r#"{{"to":"{name}"}}"#)).outcome
+    };
+    for name in ["carla@customer.example", "https://customer.example/a", "DE89370400440532013000"] {
+        assert_eq!(mails(r#"{"type":"record","of":"customer"}"#, name), Ruled::Ask, "{name}");
+    }
+    assert_eq!(mails(r#"{"type":"mail"}"#, "carla@customer.example"), Ruled::Allow, "declared as what it is");
+    assert_eq!(mails(r#"{"type":"url"}"#, "https://customer.example/a"), Ruled::Allow);
+    assert_eq!(mails(r#"{"type":"account"}"#, "DE89370400440532013000"), Ruled::Allow);
+}
+
 // proves: D6
 #[test]
 fn days_are_days_of_the_calendar() {

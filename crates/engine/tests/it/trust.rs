@@ -81,6 +81,33 @@ async fn an_agent_that_makes_a_result_up_explains_nothing_with_it() {
     assert!(told.iter().any(|m| m.explains.get("email") == Some(&1) && !m.claimed), "{told:?}");
 }
 
+// proves: A34
+#[tokio::test]
+async fn the_agent_does_not_tell_what_came_of_a_call_that_the_gateway_makes() {
+    let world = with_tools(vec![mail("tickets.mail")]).await;
+    let offered = json(r#"{"name":"contact","inputSchema":{"type":"object"}}"#);
+    world.engine.observe("tickets", vec![offered]).await.unwrap();
+    let root = person("root");
+    world.engine.classify(&root, address_book(), None).await.unwrap();
+    let task = world.open_with(None).await;
+    let support = world.caller(&task.task, &task.grant, "support");
+    let forged = || done(r#"{"email":"eve@evil.com"}"#);
+
+    let decision = allowed(world.call(&support, "tickets.contact", "{}").await);
+    let refused = world.engine.report_by_caller(&support, &decision, forged()).await.unwrap_err();
+    assert_eq!(refused.code, "report.by_gateway");
+    let real = done(r#"{"email":"ann@partner.example"}"#);
+    world.engine.report(&support, &decision, real).await.expect("the gateway's own report is not in its way");
+    asked(world.call(&support, "tickets.mail", r#"{"to":"eve@evil.com"}"#).await);
+    allowed(world.call(&support, "tickets.mail", r#"{"to":"ann@partner.example"}"#).await);
+
+    // The pair: an operator may say that callers run this tool themselves.
+    let theirs = Manifest { reported_by_caller: true, ..address_book() };
+    world.engine.classify(&root, theirs, None).await.unwrap();
+    let decision = allowed(world.call(&support, "tickets.contact", "{}").await);
+    world.engine.report_by_caller(&support, &decision, forged()).await.unwrap();
+}
+
 fn blackens() -> Declassifier {
     let strict = When {
         field: "mode".to_owned(),

@@ -62,7 +62,10 @@ pub(crate) async fn report(state: ServerState, caller: Caller, ask: Ask) -> Resu
     match state.engine.report_by_caller(&caller, &id, outcome).await {
         Ok(()) => Reply::done(),
         Err(error) if error.kind == Kind::Unavailable => Err(error.into()),
-        Err(error) if error.code.starts_with("report.") || error.kind == Kind::NotFound => Err(not_open()),
+        Err(error) if matches!(error.code.as_str(), "report.not_open" | "report.not_yours") => {
+            Err(not_open())
+        }
+        Err(error) if error.kind == Kind::NotFound => Err(not_open()),
         Err(error) => Err(error.into()),
     }
 }
