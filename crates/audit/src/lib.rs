@@ -26,7 +26,7 @@ pub mod tile;
 pub mod tree;
 
 pub use bundle::{BundleReport, BundleWriter, verify_bundle, verify_consistent, write_bundle};
-pub use checkpoint::{Checkpoint, Note, NoteSigner, NoteVerifier};
+pub use checkpoint::{Checkpoint, MAX_NOTE_BYTES, Note, NoteSigner, NoteVerifier};
 pub use error::AuditError;
 pub use proof::InclusionReceipt;
 pub use tile::{MAX_EVENT_BYTES, TilePath};

@@ -113,6 +113,9 @@ pub(crate) enum Command {
     /// The ledger: export it, verify it
     #[command(subcommand)]
     Audit(cmd::audit::Audit),
+    /// A stopped node's ledger and the head kept outside: begin to keep one, accept a loss
+    #[command(subcommand)]
+    Ledger(cmd::ledger::Ledger),
     /// What it costs on this machine, beside the least it could cost and beside others
     Bench(cmd::bench::Bench),
     /// One of the demo's tool servers

@@ -101,6 +101,7 @@ impl From<bailiwick_engine::EngineError> for Failure {
             Kind::Invalid => Exit::Usage,
             Kind::Forbidden => Exit::Denied,
             Kind::NotFound | Kind::Conflict => Exit::Failed,
+            Kind::Unavailable if error.code.starts_with("ledger.") => Exit::NotVerified,
             Kind::Unavailable => Exit::Unreachable,
         };
         Failure::new(exit, &error.code, error.reason, "")

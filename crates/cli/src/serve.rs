@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use bailiwick_core::agent::{OPERATORS, Person};
 use bailiwick_core::ids::{GroupId, PrincipalId};
 use bailiwick_core::tool::{Manifest, Standing};
 use bailiwick_core::{LeaseId, TenantId, ToolId};
-use bailiwick_engine::{Clock, Engine, Ledger, ShiftedClock, SystemClock};
+use bailiwick_engine::{Clock, Engine, Halted, Ledger, ShiftedClock, SystemClock};
 use bailiwick_gateway::{Egress, Gateway, GatewayConfig, TokenDoor};
 use bailiwick_server::ServerState;
 use bailiwick_store::{Location, Store};
@@ -214,28 +215,90 @@ fn without_grammar() -> Failure {
 }
 
 async fn engine(config: &Config, keys: &Keys, url: &str, clock: Arc<dyn Clock>) -> Result<Engine, Failure> {
+    let store = open_store(config).await?;
+    // A disk that is full already is no reason not to start: what must end can still be ended.
+    if let Err(error) = store.keep_reserve(RESERVE_BYTES).await {
+        tracing::error!(code = error.code(), %error, "no space is kept back for endings; nothing is granted until it is");
+    }
+    Ok(Engine::open(store, settings(config, keys, url, clock)?).await?)
+}
+
+async fn open_store(config: &Config) -> Result<Store, Failure> {
     let location = match &config.store {
         config::Store::Embedded => Location::Sqlite(config.data.join("ledger.db")),
         config::Store::Postgres(url) => Location::Postgres(url.expose().to_owned()),
     };
     let trouble = |what: String, code: &str| Failure::new(Exit::Unreachable, code, what, "");
-    let store = Store::open(location).await.map_err(|e| trouble(e.to_string(), e.code()))?;
-    // A disk that is full already is no reason not to start: what must end can still be ended.
-    if let Err(error) = store.keep_reserve(RESERVE_BYTES).await {
-        tracing::error!(code = error.code(), %error, "no space is kept back for endings; nothing is granted until it is");
-    }
-    let signer = NoteSigner::from_seed(&format!("{}/ledger", config.trust_domain), &keys.ledger_seed()?)?;
-    let tenant = TenantId::parse(TENANT)?;
-    let settings = bailiwick_engine::Config {
-        tenant,
+    Store::open(location).await.map_err(|e| trouble(e.to_string(), e.code()))
+}
+
+fn settings(
+    config: &Config,
+    keys: &Keys,
+    url: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<bailiwick_engine::Config, Failure> {
+    Ok(bailiwick_engine::Config {
+        tenant: TenantId::parse(TENANT)?,
         trust_domain: config.trust_domain.clone(),
         audience: GatewayConfig::at(url).resource(),
         token_ttl_secs: config.token_ttl_secs,
         clock,
         mint: Mint::new(url, keys.token()?),
-        ledger: Ledger::new(signer),
+        ledger: ledger(config, keys)?,
+    })
+}
+
+fn ledger(config: &Config, keys: &Keys) -> Result<Ledger, Failure> {
+    let signer = NoteSigner::from_seed(&format!("{}/ledger", config.trust_domain), &keys.ledger_seed()?)?;
+    let ledger = Ledger::new(signer);
+    let Some(head) = &config.head else { return Ok(ledger) };
+    if is_inside(head, &config.data) {
+        let what = "`ledger.head` is inside the data folder, and would go back with every copy of it";
+        let next = "Name a file in another place, best on another disk.";
+        return Err(Failure::new(Exit::Usage, "ledger.head_inside", what, next));
+    }
+    Ok(ledger.kept_at(head.clone()))
+}
+
+/// Whether a file, which may not exist yet, is in a folder or below it.
+fn is_inside(file: &Path, folder: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    let parent = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (real(parent), real(folder)) {
+        (Ok(parent), Ok(folder)) => parent.starts_with(folder),
+        _ => true,
+    }
+}
+
+/// Keeps a first head of a ledger that is in use already. The node must be stopped.
+///
+/// # Errors
+/// As [`bailiwick_engine::keep_first_head`].
+pub(crate) async fn keep_first_head(config: &Config) -> Result<u64, Failure> {
+    let ledger = ledger(config, &Keys::of(&config.data))?;
+    let store = open_store(config).await?;
+    let kept = bailiwick_engine::keep_first_head(&store, &ledger).await;
+    store.close().await;
+    Ok(kept?)
+}
+
+/// Accepts that the ledger is an older copy, in the name of the first operator. The node must be stopped.
+///
+/// # Errors
+/// As [`bailiwick_engine::accept_loss`].
+pub(crate) async fn accept_loss(config: &Config, reason: &str) -> Result<Halted, Failure> {
+    let keys = Keys::of(&config.data);
+    let Some(operator) = keys.operator()? else {
+        return Err(Failure::usage(
+            "this data folder has no operator",
+            "Is it the right one? Look at `data`.",
+        ));
     };
-    Ok(Engine::open(store, settings).await?)
+    let url = config.external_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let settings = settings(config, &keys, &url, Arc::new(SystemClock::default()))?;
+    let store = open_store(config).await?;
+    Ok(bailiwick_engine::accept_loss(store, settings, &operator, reason).await?)
 }
 
 /// The API answers to the names the gateway answers to: loopback has three.

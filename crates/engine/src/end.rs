@@ -55,6 +55,13 @@ impl Engine {
         cause: Cause,
         reason: &str,
     ) -> Result<Halted, EngineError> {
+        let halted = self.end(by, task, cause, reason).await?;
+        self.keep_ending().await;
+        Ok(halted)
+    }
+
+    /// The same for what follows from something recorded already, which is done again until it is done.
+    async fn end(&self, by: &str, task: &TaskId, cause: Cause, reason: &str) -> Result<Halted, EngineError> {
         let ended = |scene: bailiwick_core::decision::Scene<'_>, event: &TaskEvent| {
             Ok((!scene.task.has_ended()).then(|| (toll(scene.task), early_receipt(scene, event))))
         };
@@ -75,6 +82,7 @@ impl Engine {
         let open = |scene: bailiwick_core::decision::Scene<'_>| Ok(*scene.task.state() == TaskState::Open);
         self.conduct(task, open, |open| if *open { vec![event.clone()] } else { vec![] }).await?;
         self.hasten(task).await;
+        self.keep_ending().await;
         Ok(())
     }
 
@@ -163,7 +171,7 @@ impl Engine {
             let ends_task =
                 self.with_task(&task, |held, authority| covers_root(target, held, authority)).await?;
             if ends_task {
-                let ended = self.end_task(by, &task, Cause::Killed, reason).await?;
+                let ended = self.end(by, &task, Cause::Killed, reason).await?;
                 done.tasks.extend(ended.tasks);
                 done.grants.extend(ended.grants);
                 done.in_flight += ended.in_flight;
@@ -260,7 +268,7 @@ impl Engine {
         for task in self.open_tasks().await? {
             let over = self.with_task(&task, |held, _| now >= held.opening().limits.until).await?;
             if over {
-                self.end_task("bailiwick", &task, Cause::Expired, "its window has closed").await?;
+                self.end("bailiwick", &task, Cause::Expired, "its window has closed").await?;
             }
         }
         let killed: Vec<(Scope, Suspension)> = {

@@ -349,6 +349,7 @@ impl Engine {
             return Err(EngineError::missing("lease of yours", lease));
         }
         self.begin_revoking(&caller.task, lease, "its holder gave it back").await?;
+        self.keep_ending().await;
         self.look_up(lease).await.map(|(_, lease)| lease)
     }
 

@@ -1,21 +1,28 @@
 //! The ledger's signed heads and the bundles that leave the house.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bailiwick_audit::{BundleReport, BundleWriter, Checkpoint, Frontier, NoteSigner, leaf_hash};
 
 use crate::error::{EngineError, Kind};
+use crate::kept::KeptHead;
 use crate::log::Engine;
 
-/// The key that signs the ledger's heads.
+/// The key that signs the ledger's heads, and where the newest is kept.
 pub struct Ledger {
-    signer: NoteSigner,
+    pub(crate) signer: NoteSigner,
+    pub(crate) kept: Option<KeptHead>,
 }
 
 impl Ledger {
     /// A ledger signed by this key.
     pub fn new(signer: NoteSigner) -> Self {
-        Ledger { signer }
+        Ledger { signer, kept: None }
+    }
+    /// Keeps the newest head in this file, too: one for each node, outside the folder of the store and its copies.
+    #[must_use]
+    pub fn kept_at(self, path: PathBuf) -> Self {
+        Ledger { kept: Some(KeptHead::at(path)), ..self }
     }
     /// The public key in the form auditors keep.
     pub fn vkey(&self) -> String {
@@ -23,7 +30,7 @@ impl Ledger {
     }
 }
 
-fn audit(error: bailiwick_audit::AuditError) -> EngineError {
+pub(crate) fn audit(error: bailiwick_audit::AuditError) -> EngineError {
     EngineError::new(Kind::Unavailable, error.code(), error.to_string())
 }
 

@@ -67,8 +67,15 @@ const CACHED_TASKS: usize = 200_000;
 
 impl Engine {
     /// Opens the control plane of a tenant on a store; founds it if it is new.
+    ///
+    /// # Errors
+    /// `store.corrupt` if the ledger was altered; `ledger.rolled_back`, `ledger.forked`, `ledger.head_missing` or
+    /// `ledger.head_not_ours` if it does not extend the head kept outside; or if the store cannot be used.
     pub async fn open(store: Store, config: Config) -> Result<Engine, EngineError> {
         crate::ledger::verify(&store).await?;
+        if let Some(kept) = &config.ledger.kept {
+            kept.confirm(&store, &config.ledger.signer).await?;
+        }
         let stream = registry_stream(&config.tenant);
         if store.version(&stream).await? == 0 {
             let (wall, _) = config.clock.read();
@@ -221,7 +228,10 @@ impl Engine {
                 false => self.inner.store.append_at(append).await,
             };
             match appended {
-                Ok(_) => return self.catch_up().await,
+                Ok(_) => {
+                    self.keep_ending().await;
+                    return self.catch_up().await;
+                }
                 Err(AppendError::Conflict { .. }) => {
                     self.catch_up().await?;
                 }

@@ -25,6 +25,11 @@ impl Engine {
             {
                 tracing::error!(code = %error.code, %error, "cannot sign the ledger's head");
             }
+            if rounds.is_multiple_of(2)
+                && let Err(error) = self.keep_head().await
+            {
+                tracing::error!(code = %error.code, %error, "cannot keep the ledger's head outside; trying again");
+            }
             if rounds.is_multiple_of(4)
                 && let Err(error) = self.reconcile().await
             {

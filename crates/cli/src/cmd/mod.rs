@@ -8,6 +8,7 @@ pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod halt;
 pub(crate) mod lease;
+pub(crate) mod ledger;
 pub(crate) mod person;
 pub(crate) mod policy;
 pub(crate) mod run;
@@ -61,6 +62,7 @@ async fn dispatch(ctx: &Ctx, command: Command) -> Done {
         Command::Why(which) => why::why(ctx, which).await,
         Command::Trace(which) => why::trace(ctx, which).await,
         Command::Audit(audit) => audit::run(ctx, audit).await,
+        Command::Ledger(ledger) => ledger::run(ctx, ledger).await,
         Command::DemoServer(server) => demo::server::run(&server),
         Command::Tool(tool) => tool::run(ctx, tool).await,
         Command::Connect(connect) => agency::connect(ctx, connect).await,

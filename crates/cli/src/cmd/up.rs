@@ -25,6 +25,9 @@ pub(crate) struct Up {
     /// Folder of keys and of the embedded store, instead of the configuration's
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// File outside the data folder that keeps the ledger's newest head, instead of the configuration's
+    #[arg(long, value_name = "FILE")]
+    ledger_head: Option<PathBuf>,
     /// For tests: an operator may move the clock, over POST /v1/test-clock
     #[arg(long, hide = true)]
     test_clock: bool,
@@ -34,6 +37,7 @@ pub(crate) async fn run(ctx: &Ctx, up: Up) -> Done {
     let mut config = ctx.config(Secrets::Fetch)?;
     config.listen = up.listen.unwrap_or(config.listen);
     config.data = up.data.unwrap_or(config.data);
+    config.head = up.ledger_head.or(config.head);
     let clock = up.test_clock.then(Arc::default);
     let (data, tools) = (config.data.clone(), config.tools.len());
     let store = match config.store {

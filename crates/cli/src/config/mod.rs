@@ -2,7 +2,8 @@
 //!
 //! An unknown key is an error with a line and a suggestion; a literal secret is an error with a line and without
 //! the secret. What `bailiwick up` reads here becomes events in the log, so the log alone is the state. The
-//! variables `BAILIWICK_LISTEN`, `_EXTERNAL_URL`, `_DATA`, `_TRUST_DOMAIN` and `_STORE` come before the file.
+//! variables `BAILIWICK_LISTEN`, `_EXTERNAL_URL`, `_DATA`, `_TRUST_DOMAIN`, `_STORE` and `_LEDGER_HEAD` come before the
+//! file.
 
 mod api;
 pub(crate) mod secret;
@@ -51,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// The store.
     pub(crate) store: Store,
+    /// The file outside the data folder in which the ledger's newest signed head is kept.
+    pub(crate) head: Option<PathBuf>,
     /// People and workflows.
     pub(crate) people: Vec<Person>,
     /// Facts that explain values.
@@ -136,6 +139,8 @@ struct File {
     data: Option<PathBuf>,
     #[serde(default)]
     store: StoreChoice,
+    #[serde(default)]
+    ledger: LedgerEntry,
     #[serde(default, rename = "mode")]
     _mode: Mode,
     #[serde(default)]
@@ -178,6 +183,13 @@ enum StoreChoice {
 #[serde(deny_unknown_fields)]
 struct PostgresEntry {
     url: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LedgerEntry {
+    #[serde(default)]
+    head: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -405,6 +417,7 @@ pub(crate) struct Overrides {
     data: Option<PathBuf>,
     trust_domain: Option<String>,
     store: Option<String>,
+    ledger_head: Option<PathBuf>,
 }
 
 impl Overrides {
@@ -416,6 +429,7 @@ impl Overrides {
             data: var("BAILIWICK_DATA").map(PathBuf::from),
             trust_domain: var("BAILIWICK_TRUST_DOMAIN"),
             store: var("BAILIWICK_STORE"),
+            ledger_head: var("BAILIWICK_LEDGER_HEAD").map(PathBuf::from),
         }
     }
 }
@@ -445,6 +459,7 @@ fn settle(file: File, base: Base<'_>, overrides: &Overrides) -> Result<Config, C
         external_url: external_url(file.external_url, overrides)?,
         data,
         store: store(file.store, overrides, base)?,
+        head: overrides.ledger_head.clone().or(file.ledger.head.map(|head| root.join(head))),
         people: people(file.people),
         directory: file.directory,
         agents: checked(file.agents)?,

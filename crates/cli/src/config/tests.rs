@@ -220,15 +220,28 @@ fn the_environment_comes_before_the_file() {
         data: Some("/var/lib/x".into()),
         trust_domain: Some("other.example".into()),
         store: Some("secret://file/token".into()),
+        ledger_head: Some("/mnt/b/head".into()),
     };
     let config = Config::read(&dir.path().join(FILE_NAME), FULL, &overrides, Secrets::Fetch).unwrap();
     assert_eq!(config.listen.port(), 9999);
     assert_eq!(config.external_url.as_deref(), Some("http://localhost:9999"));
     assert_eq!((config.data.to_str(), config.trust_domain.as_str()), (Some("/var/lib/x"), "other.example"));
     assert!(matches!(config.store, Store::Postgres(_)));
+    assert_eq!(config.head.as_deref(), Some(Path::new("/mnt/b/head")));
     let literal = Overrides { store: Some("postgres://u:p@h/d".into()), ..Overrides::default() };
     let error = Config::read(&dir.path().join(FILE_NAME), FULL, &literal, Secrets::Fetch).unwrap_err();
     assert_eq!(error.code(), "config.literal_secret");
+}
+
+#[test]
+fn the_kept_head_is_a_file_beside_the_configuration_unless_the_path_is_whole() {
+    let dir = folder();
+    let load = |text: &str| {
+        Config::read(&dir.path().join(FILE_NAME), text, &Overrides::default(), Secrets::Leave).unwrap().head
+    };
+    assert_eq!(load("version: 1\n"), None);
+    assert_eq!(load("version: 1\nledger: { head: kept/head }\n"), Some(dir.path().join("kept/head")));
+    assert_eq!(load("version: 1\nledger: { head: /mnt/b/head }\n"), Some("/mnt/b/head".into()));
 }
 
 #[test]
@@ -294,6 +307,7 @@ fn the_schema_takes_what_the_reader_takes_and_refuses_what_it_refuses() {
         "version: 1\nagents: [ { id: a, owner: o } ]\n",
         "version: 1\ntools: [ { tool: a.b, effect: look } ]\n",
         "version: 1\npolicies: 7\n",
+        "version: 1\nledger: head\n",
     ] {
         assert!(!check(bad), "{bad}");
     }
@@ -342,6 +356,7 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
     let cases = [
         ("", json!({"version": 1, "~": 0})),
         ("postgres", json!({"version": 1, "store": {"postgres": odd()}})),
+        ("ledger", json!({"version": 1, "ledger": odd()})),
         ("person", json!({"version": 1, "people": [odd()]})),
         ("directory", json!({"version": 1, "directory": odd()})),
         ("agent", agent(odd())),

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "one binary of stories shares its world")]
 
 mod fake;
+mod kept;
 mod kills;
 mod leases;
 mod memory;

@@ -86,25 +86,7 @@ impl World {
     }
 
     pub fn new_task(&self, chain: Option<&str>) -> NewTask {
-        NewTask {
-            initiator: person("dana"),
-            intent: "Fix ticket 4711: web-3 is slow".to_owned(),
-            inputs: BTreeMap::from([
-                ("ticket".to_owned(), Value::Int(4711)),
-                ("vm".to_owned(), Value::from("web-3")),
-            ]),
-            types: BTreeMap::new(),
-            agent: agent("support"),
-            chain: chain.map(json),
-            capabilities: None,
-            ttl_ms: 3_600_000,
-            asks: 3,
-            handoffs: 4,
-            depth: 2,
-            refusals: None,
-            seeking: None,
-            template: None,
-        }
+        NewTask { chain: chain.map(json), ..a_task() }
     }
 
     pub fn caller(&self, task: &TaskId, grant: &GrantId, name: &str) -> Caller {
@@ -140,6 +122,29 @@ impl World {
             .unwrap()
             .unwrap();
         self.caller(&task.task, &made.grant, "remediator")
+    }
+}
+
+/// A task of dana's, without a chain.
+pub fn a_task() -> NewTask {
+    NewTask {
+        initiator: person("dana"),
+        intent: "Fix ticket 4711: web-3 is slow".to_owned(),
+        inputs: BTreeMap::from([
+            ("ticket".to_owned(), Value::Int(4711)),
+            ("vm".to_owned(), Value::from("web-3")),
+        ]),
+        types: BTreeMap::new(),
+        agent: agent("support"),
+        chain: None,
+        capabilities: None,
+        ttl_ms: 3_600_000,
+        asks: 3,
+        handoffs: 4,
+        depth: 2,
+        refusals: None,
+        seeking: None,
+        template: None,
     }
 }
 
