@@ -16,6 +16,7 @@ use bailiwick_broker::ssh::relay::{InForce, Relay};
 use bailiwick_broker::{Broker, BrokerError, Doing};
 use bailiwick_core::agent::{OPERATORS, Person};
 use bailiwick_core::ids::{GroupId, PrincipalId};
+use bailiwick_core::lease::{Lease, LeaseState};
 use bailiwick_core::tool::{Manifest, Standing};
 use bailiwick_core::{LeaseId, TenantId, ToolId};
 use bailiwick_engine::{Clock, Engine, Halted, Ledger, ShiftedClock, SystemClock};
@@ -36,6 +37,9 @@ use crate::keys::{Keys, private_folder};
 const TENANT: &str = "main";
 /// Space kept back on the disk, so that endings can be recorded when it is full.
 const RESERVE_BYTES: u64 = 16 << 20;
+/// How long a stop waits for credentials that are being revoked to be seen gone, and how often it looks.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+const GONE_YET: Duration = Duration::from_millis(50);
 /// How often is looked for tools that appeared.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -182,7 +186,8 @@ impl Node {
         ours.map(|m| m.tool.clone()).filter(|tool| !classified(tool)).collect()
     }
 
-    /// Stops: sessions through relays are cut, no new requests, those under way may finish, the log is closed.
+    /// Stops: sessions through relays and with databases are cut, no new requests, those under way may finish, what
+    /// they gave back goes from its target, the log is closed.
     pub(crate) async fn stop(mut self) {
         self.classifier.abort();
         self.relaying.shutdown().await;
@@ -193,8 +198,26 @@ impl Node {
         if let Ok(Err(error)) = self.server.await {
             tracing::warn!(%error, "the listener failed");
         }
+        see_gone(&self.engine).await;
         self.worker.abort();
         self.engine.store().close().await;
+    }
+}
+
+/// Waits until what is being revoked is gone. What its target holds up is left to the next start, which finds it in the
+/// log.
+async fn see_gone(engine: &Engine) {
+    let going = |lease: &Lease| matches!(lease.state, LeaseState::Revoking { .. }) && lease.trouble.is_none();
+    let all_gone = async {
+        while let Ok(all) = engine.credentials().await {
+            if !all.iter().any(|(_, lease)| going(lease)) {
+                return;
+            }
+            tokio::time::sleep(GONE_YET).await;
+        }
+    };
+    if tokio::time::timeout(GONE_WITHIN, all_gone).await.is_err() {
+        tracing::warn!("credentials are still being revoked; the next start goes on with them");
     }
 }
 

@@ -15,6 +15,7 @@
 //! them; clients that cannot prove possession of a key talk to it through [`connect`](mod@connect). The JSON-RPC code is our own ([`envelope`]): one strict parse, one way to print.
 #![warn(missing_docs)]
 
+mod accept;
 pub mod answer;
 mod builtin;
 pub mod connect;

@@ -34,18 +34,18 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 pub use server::Login;
 pub use spec::{Columns, PostgresSpec, Scope, Verbs};
 
+use crate::accept::accept;
 use crate::door::{Door, Knock};
 use crate::gateway::GatewayConfig;
 use crate::http::{challenge, json, known_host};
@@ -97,7 +97,7 @@ pub struct Postgres<P, D, L> {
     pending: PendingActs,
     config: GatewayConfig,
     sessions: Sessions,
-    closing: AtomicBool,
+    closing: watch::Sender<bool>,
 }
 
 /// The sessions that run: how to cancel what they do, and who they are.
@@ -126,49 +126,34 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
     ) -> Arc<Self> {
         let targets = targets.into_iter().map(|target| (target.system.clone(), target)).collect();
         let (pending, sessions) = (PendingActs::default(), Sessions::default());
-        let closing = AtomicBool::new(false);
+        let closing = watch::Sender::new(false);
         Arc::new(Postgres { point, door, lender, targets, tls, pending, config, sessions, closing })
     }
 
     /// Serves clients until it is told to stop; then every session is ended, and its login given back.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
         let mut running = JoinSet::new();
+        let client = |stream, from| {
+            let gateway = self.clone();
+            async move { gateway.client(stream, from).await }
+        };
         tokio::select! {
-            () = self.clone().accept(listener, &mut running) => {}
+            () = accept(listener, SESSIONS_MAX, &mut running, client) => {}
             () = stop => {}
         }
-        self.closing.store(true, Ordering::SeqCst);
+        self.closing.send_replace(true);
         let ended = async { while running.join_next().await.is_some() {} };
         if timeout(CLOSING_WITHIN, ended).await.is_err() {
             tracing::warn!("sessions with databases did not end in time; their logins end with their tasks");
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, running: &mut JoinSet<()>) {
-        let room = Arc::new(Semaphore::new(SESSIONS_MAX));
-        loop {
-            while running.try_join_next().is_some() {}
-            let Ok(permit) = room.clone().acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, from)) => {
-                    let gateway = self.clone();
-                    running.spawn(async move {
-                        let _permit = permit;
-                        let _ = stream.set_nodelay(true);
-                        gateway.client(stream, from).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-    }
-
     async fn client(&self, stream: tokio::net::TcpStream, from: SocketAddr) {
         let here = from.ip().is_loopback();
-        let greeted = timeout(GREETING_WITHIN, startup::greet(stream, self.tls.clone(), here)).await;
+        let greeted = tokio::select! {
+            greeted = timeout(GREETING_WITHIN, startup::greet(stream, self.tls.clone(), here)) => greeted,
+            () = self.stopping() => return,
+        };
         match greeted {
             Ok(Ok(Asked::Session(hello))) => self.session(hello).await,
             Ok(Ok(Asked::Cancel(key))) => self.cancel(key).await,
@@ -263,11 +248,11 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
     /// Resolves when a session must end: its task or grant has, or its token has not been renewed.
     async fn over(&self, shared: &Arc<Mutex<Caller>>) -> Trouble {
         loop {
-            sleep(self.config.live_poll).await;
-            let caller = current(shared);
-            if self.closing.load(Ordering::SeqCst) {
-                return fatal("57P01", "the gateway is stopping");
+            tokio::select! {
+                () = sleep(self.config.live_poll) => {}
+                () = self.stopping() => return fatal("57P01", "the gateway is stopping"),
             }
+            let caller = current(shared);
             if crate::forward::now() > caller.until {
                 return fatal("57P01", "the session's token has expired");
             }
@@ -275,6 +260,12 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
                 return fatal("57P01", "the task or grant of this session has ended");
             }
         }
+    }
+
+    /// Resolves once the gateway stops.
+    async fn stopping(&self) {
+        // It cannot fail while `self` holds the sender.
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
     // ---- opening ------------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
 //! A credential's life, through the program's own face and a real PostgreSQL: it appears, works, and disappears.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use bailiwick_stand::Cluster;
 use serde_json::Value as Json;
 
-use crate::support::{House, Ran, text};
+use crate::shop::Shop;
+use crate::support::Ran;
 
 const CONFIG: &str = "
 version: 1
@@ -43,69 +42,18 @@ when { resource has data && resource.data like "*pii*" }
 unless { resource has revocability && resource.revocability == "P" };
 "#;
 
-struct Shop {
-    house: House,
-    cluster: Cluster,
+fn shop() -> Shop {
+    let shop = Shop::new(CONFIG);
+    std::fs::create_dir(shop.house.path("policies")).unwrap();
+    shop.house.write("policies/pii.cedar", POLICY);
+    shop.admin("CREATE TABLE people (name text)");
+    let planned = shop.house.run(&["target", "setup", "shop"]);
+    assert!(planned.good().contains("CREATE ROLE \"cap_read_orders\" NOLOGIN"));
+    shop.house.run(&["target", "setup", "shop", "--apply"]).good();
+    shop
 }
 
 impl Shop {
-    fn open() -> Shop {
-        let cluster = Cluster::start_with_passwords();
-        let house = House::new(CONFIG);
-        house.write("admin.url", &cluster.url("postgres"));
-        std::fs::create_dir(house.path("policies")).unwrap();
-        house.write("policies/pii.cedar", POLICY);
-        let shop = Shop { house, cluster };
-        shop.admin("CREATE TABLE orders (id int, customer_id int, total int, note text)");
-        shop.admin("INSERT INTO orders SELECT i, 1 + i % 2, i, '' FROM generate_series(1, 1000) i");
-        shop.admin("CREATE TABLE people (name text)");
-        assert!(
-            shop.house
-                .run(&["target", "setup", "shop"])
-                .good()
-                .contains("CREATE ROLE \"cap_read_orders\" NOLOGIN")
-        );
-        shop.house.run(&["target", "setup", "shop", "--apply"]).good();
-        shop
-    }
-
-    /// Asks the server itself, as its administrator.
-    fn admin(&self, sql: &str) -> String {
-        let asked = std::process::Command::new("psql")
-            .args([&self.cluster.url("postgres"), "-tAqc", sql])
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
-        String::from_utf8(asked.stdout).unwrap().trim().to_owned()
-    }
-
-    fn logins(&self) -> String {
-        self.admin("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'")
-    }
-
-    fn soon(&self, what: &str, is: impl Fn(&Shop) -> bool) {
-        let begun = Instant::now();
-        while !is(self) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not come about");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn task(&self) -> String {
-        let args = [
-            "task",
-            "open",
-            "--agent",
-            "reporter",
-            "--intent",
-            "Report on customer 1",
-            "--var",
-            "customer=1",
-        ];
-        text(&self.house.json(&args), "task")
-    }
-
     fn lease(&self, task: &str, rest: &[&str]) -> Ran {
         self.house.run(&[&["lease", "--agent", "reporter", "--task", task], rest].concat())
     }
@@ -126,7 +74,7 @@ impl Shop {
 // proves: X2, Z1, Z3, R1, R2, R5, R6, INV14
 #[test]
 fn a_login_appears_for_a_task_works_within_it_and_is_gone_with_it() {
-    let mut shop = Shop::open();
+    let mut shop = shop();
     shop.house.up();
     let standing = shop.house.json(&["standing"]);
     assert_eq!((&standing["leases"], &standing["debts"]), (&0.into(), &0.into()), "zero is shown as zero");
@@ -182,7 +130,7 @@ fn a_login_appears_for_a_task_works_within_it_and_is_gone_with_it() {
 // proves: R3, Z1, D6
 #[test]
 fn a_node_that_was_killed_ends_what_is_over_when_it_comes_back() {
-    let mut shop = Shop::open();
+    let mut shop = shop();
     shop.house.up();
     shop.house.run(&["agent", "add", "reporter", "--may", "shop.*"]).good();
     let (over, open) = (shop.task(), shop.task());
@@ -208,7 +156,7 @@ fn a_node_that_was_killed_ends_what_is_over_when_it_comes_back() {
 // proves: Z2, D2
 #[test]
 fn a_policy_can_demand_how_credentials_for_a_class_of_data_can_be_revoked() {
-    let mut shop = Shop::open();
+    let mut shop = shop();
     shop.house.up();
     shop.house.run(&["agent", "add", "reporter", "--may", "shop.*"]).good();
     let task = shop.task();

@@ -4,14 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bailiwick_stand::Cluster;
 use base64::Engine as _;
 
-use crate::support::{House, Ran, free_port, text};
+use crate::shop::Shop;
+use crate::support::{Ran, text};
 
-const CONFIG: &str = "
+pub(crate) const CONFIG: &str = "
 version: 1
 trust_domain: example.org
 listen: 127.0.0.1:$PORT
@@ -63,46 +63,32 @@ fn pem(label: &str, der: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{coded}\n-----END {label}-----\n")
 }
 
-struct Shop {
-    house: House,
-    cluster: Cluster,
-    databases: u16,
+/// A shop whose node is up, with the reporter registered.
+pub(crate) fn shop() -> Shop {
+    shop_with(CONFIG, None)
+}
+
+/// The same with this configuration, and one more policy.
+pub(crate) fn shop_with(config: &str, policy: Option<&str>) -> Shop {
+    let mut shop = Shop::new(config);
+    let house = &mut shop.house;
+    if let Some(policy) = policy {
+        std::fs::create_dir(house.path("policies")).unwrap();
+        house.write("policies/more.cedar", policy);
+    }
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    house.write("gateway.crt", &pem("CERTIFICATE", made.cert.der()));
+    house.write("gateway.key", &pem("PRIVATE KEY", &made.signing_key.serialize_der()));
+    house.write("task.yaml", TASK);
+    house.log = "warn";
+    shop.admin("CREATE TABLE customers (id int, name text)");
+    shop.house.run(&["target", "setup", "shop", "--apply"]).good();
+    shop.house.up();
+    shop.house.run(&["agent", "add", "reporter", "--may", "shop.read_orders*"]).good();
+    shop
 }
 
 impl Shop {
-    fn open() -> Shop {
-        let cluster = Cluster::start_with_passwords();
-        let databases = free_port();
-        let mut house = House::new(&CONFIG.replace("$DATABASES", &databases.to_string()));
-        house.write("admin.url", &cluster.url("postgres"));
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        house.write("gateway.crt", &pem("CERTIFICATE", made.cert.der()));
-        house.write("gateway.key", &pem("PRIVATE KEY", &made.signing_key.serialize_der()));
-        house.write("task.yaml", TASK);
-        house.log = "warn";
-        let mut shop = Shop { house, cluster, databases };
-        shop.admin("CREATE TABLE orders (id int PRIMARY KEY, customer_id int, total int, note text)");
-        shop.admin("INSERT INTO orders SELECT i, 1 + i % 2, i, '' FROM generate_series(1, 1000) i");
-        shop.admin("CREATE TABLE customers (id int, name text)");
-        shop.house.run(&["target", "setup", "shop", "--apply"]).good();
-        shop.house.up();
-        shop.house.run(&["agent", "add", "reporter", "--may", "shop.read_orders*"]).good();
-        shop
-    }
-
-    fn psql(&self) -> std::process::Command {
-        let mut psql = std::process::Command::new("psql");
-        psql.arg(self.cluster.url("postgres")).stdin(Stdio::null());
-        psql
-    }
-
-    /// Asks the server itself, as its administrator.
-    fn admin(&self, sql: &str) -> String {
-        let asked = self.psql().args(["-tAqc", sql]).output().unwrap();
-        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
-        String::from_utf8(asked.stdout).unwrap().trim().to_owned()
-    }
-
     /// Everything in the database but the rows that narrow logins which come and go.
     fn dump(&self) -> String {
         let dumped = std::process::Command::new("pg_dump")
@@ -115,22 +101,14 @@ impl Shop {
         dump.lines().filter(|l| !l.contains("restrict ")).collect::<Vec<_>>().join("\n")
     }
 
-    fn task(&self) -> String {
-        let args = [
-            "task",
-            "open",
-            "--agent",
-            "reporter",
-            "--intent",
-            "Report on customer 1",
-            "--var",
-            "customer=1",
-        ];
-        text(&self.house.json(&args), "task")
-    }
-
     /// psql as an agent, behind `run`.
-    fn behind(&self, agent: &str, task: &str, scope: &str, words: &[&str]) -> std::process::Command {
+    pub(crate) fn behind(
+        &self,
+        agent: &str,
+        task: &str,
+        scope: &str,
+        words: &[&str],
+    ) -> std::process::Command {
         let run = ["run", "--agent", agent, "--task", task, "--", "psql", "-XAt", "-U", scope];
         let mut command = self.house.command(&[&run, words].concat());
         command.env("PGOPTIONS", "-c bailiwick.customer=1");
@@ -138,11 +116,11 @@ impl Shop {
     }
 
     /// Runs one statement as the reporter.
-    fn ask(&self, task: &str, sql: &str) -> Ran {
+    pub(crate) fn ask(&self, task: &str, sql: &str) -> Ran {
         self.ask_as("reporter", task, sql)
     }
 
-    fn ask_as(&self, agent: &str, task: &str, sql: &str) -> Ran {
+    pub(crate) fn ask_as(&self, agent: &str, task: &str, sql: &str) -> Ran {
         let asked = self.behind(agent, task, "read_orders", &["-c", sql]).output().unwrap();
         Ran {
             code: asked.status.code().unwrap_or(-1),
@@ -150,20 +128,12 @@ impl Shop {
             err: String::from_utf8(asked.stderr).unwrap(),
         }
     }
-
-    fn soon(&self, what: &str, is: impl Fn(&Shop) -> bool) {
-        let begun = Instant::now();
-        while !is(self) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not come about");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
 }
 
 // proves: X1, X2, X3, D1, P2, N3, INV7, INV14, R1, Z1
 #[test]
 fn psql_works_unchanged_within_its_scope_and_each_statement_is_on_record() {
-    let shop = Shop::open();
+    let shop = shop();
     let task = shop.task();
     assert_eq!(
         shop.ask(&task, "SELECT count(*), min(id) FROM orders").good().trim(),
@@ -208,14 +178,14 @@ fn psql_works_unchanged_within_its_scope_and_each_statement_is_on_record() {
 
     shop.house.run(&["task", "end", &task]).good();
     shop.soon("nothing standing", |s| s.house.json(&["standing"])["leases"] == 0);
-    assert_eq!(shop.admin("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'"), "0");
+    assert_eq!(shop.logins(), "0");
     assert_ne!(shop.ask(&task, "SELECT 1").code, 0);
 }
 
 // proves: T3, N1, D4, INV7
 #[test]
 fn a_change_is_the_one_that_the_chain_declares_or_it_waits() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.house.run(&["agent", "add", "clerk", "--may", "shop.change_orders*"]).good();
     let task = text(
         &shop.house.json(&["task", "open", "--template", "task.yaml", "--intent", "Correct order 13"]),
@@ -240,7 +210,7 @@ fn a_change_is_the_one_that_the_chain_declares_or_it_waits() {
 // proves: X1, INV9, A56
 #[test]
 fn no_known_way_to_smuggle_a_write_changes_a_byte() {
-    let shop = Shop::open();
+    let shop = shop();
     let task = shop.task();
     let corpus = include_str!("../../../broker/tests/it/smuggling.sql");
     let before = shop.dump();
@@ -290,7 +260,7 @@ impl Drop for Surroundings {
 // proves: X1, D1, INV9, INV10
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_speaks_the_extended_protocol_through_it() {
-    let shop = Shop::open();
+    let shop = shop();
     let task = shop.task();
     let run = Surroundings::of(&shop, &task);
     let (mut client, connection) = tokio_postgres::connect(&run.url, tokio_postgres::NoTls).await.unwrap();
@@ -341,7 +311,7 @@ async fn a_driver_speaks_the_extended_protocol_through_it() {
 // proves: INV10
 #[test]
 fn rows_are_metered_into_the_budget_of_the_grant() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.house.run(&["agent", "add", "metered"]).good();
     let task = text(
         &shop.house.json(&["task", "open", "--agent", "metered", "--intent", "Look", "--var", "customer=1"]),
@@ -355,14 +325,14 @@ fn rows_are_metered_into_the_budget_of_the_grant() {
 }
 
 /// A psql that is kept open, and what it prints.
-struct Kept {
+pub(crate) struct Kept {
     child: Child,
     say: Option<ChildStdin>,
     heard: Receiver<String>,
 }
 
 impl Kept {
-    fn open(shop: &Shop, task: &str) -> Kept {
+    pub(crate) fn open(shop: &Shop, task: &str) -> Kept {
         let mut child = shop
             .behind("reporter", task, "read_orders", &[])
             .stdin(Stdio::piped())
@@ -382,11 +352,11 @@ impl Kept {
         Kept { say: child.stdin.take(), child, heard }
     }
 
-    fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         let _ = writeln!(self.say.as_mut().unwrap(), "{line}");
     }
 
-    fn hear(&self, what: &str) {
+    pub(crate) fn hear(&self, what: &str) {
         loop {
             let line =
                 self.heard.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("no {what}"));
@@ -407,7 +377,7 @@ impl Drop for Kept {
 // proves: R2, R3, INV2, A55
 #[test]
 fn a_live_session_and_its_open_cursor_are_cut_when_the_task_ends() {
-    let shop = Shop::open();
+    let shop = shop();
     let task = shop.task();
     let mut kept = Kept::open(&shop, &task);
     kept.say("BEGIN;");
@@ -426,7 +396,7 @@ fn a_live_session_and_its_open_cursor_are_cut_when_the_task_ends() {
 // proves: A66, INV6, I3
 #[test]
 fn strangers_and_nonsense_are_turned_away_and_hurt_nobody() {
-    let shop = Shop::open();
+    let shop = shop();
     let task = shop.task();
     let startup = |more: &[u8]| {
         let body =
@@ -472,6 +442,6 @@ fn strangers_and_nonsense_are_turned_away_and_hurt_nobody() {
         let words = String::from_utf8_lossy(&asked.stderr);
         assert!(!asked.status.success() && words.contains(said), "{mode}: {words}");
     }
-    assert_eq!(shop.admin("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'"), "0");
+    assert_eq!(shop.logins(), "0");
     assert_eq!(shop.ask(&task, "SELECT 1").good().trim(), "1");
 }

@@ -8,8 +8,11 @@ mod demo;
 mod egress;
 mod incidents;
 mod life;
+#[cfg(feature = "postgres-gateway")]
+mod listener;
 mod manners;
 mod quickstart;
+mod shop;
 mod ssh;
 mod support;
 mod tools;

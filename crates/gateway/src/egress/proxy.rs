@@ -11,6 +11,7 @@ mod authority;
 mod head;
 
 use super::{Address, INNER, inner_headers, wrap};
+use crate::accept::accept;
 use crate::connect::Prover;
 use crate::secret::Secret;
 use authority::Authority;
@@ -37,7 +38,6 @@ use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -133,7 +133,7 @@ impl<P: Prover> Proxy<P> {
             client,
             authority: Authority::new().map_err(|_| ProxyError::Authority)?,
         });
-        let accepting = tokio::spawn(accept(listener, shared.clone())).abort_handle();
+        let accepting = tokio::spawn(accepting(listener, shared.clone())).abort_handle();
         Ok(Proxy { shared, accepting })
     }
 
@@ -177,26 +177,10 @@ impl<P> Drop for Proxy<P> {
     }
 }
 
-async fn accept<P: Prover>(listener: TcpListener, shared: Arc<Shared<P>>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accepting<P: Prover>(listener: TcpListener, shared: Arc<Shared<P>>) {
     let mut running = JoinSet::new();
-    loop {
-        while running.try_join_next().is_some() {}
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = shared.clone();
-                running.spawn(async move {
-                    let _permit = permit;
-                    serve(shared, Way::Open, stream).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
+    let client = |stream, _| serve(shared.clone(), Way::Open, stream);
+    accept(listener, CONNECTIONS_MAX, &mut running, client).await;
 }
 
 /// Where a request came in.

@@ -12,7 +12,6 @@ use bailiwick_core::Value;
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -20,6 +19,7 @@ use super::session::fatal;
 use super::startup::SESSION;
 use super::wire::{BadWire, Fields, Frame, Out, SERVER_MAX, UNPROVEN_MAX, read_body, read_frame};
 use super::{door_path, last_word};
+use crate::accept::accept;
 use crate::connect::Prover;
 use crate::egress::proxy::ProxyError;
 use crate::secret::Secret;
@@ -79,7 +79,7 @@ impl<P: Prover> Local<P> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(ProxyError::Listen)?;
         let at = listener.local_addr().map_err(ProxyError::Listen)?;
         let shared = Arc::new(shared);
-        let accepting = tokio::spawn(accept(listener, shared.clone())).abort_handle();
+        let accepting = tokio::spawn(serve(listener, shared.clone())).abort_handle();
         Ok(Some(Local { shared, at, databases, accepting }))
     }
 
@@ -110,27 +110,13 @@ impl<P> Drop for Local<P> {
     }
 }
 
-async fn accept<P: Prover>(listener: TcpListener, shared: Arc<Shared<P>>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn serve<P: Prover>(listener: TcpListener, shared: Arc<Shared<P>>) {
     let mut running = JoinSet::new();
-    loop {
-        while running.try_join_next().is_some() {}
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = shared.clone();
-                running.spawn(async move {
-                    let _permit = permit;
-                    let _ = stream.set_nodelay(true);
-                    shared.carry(stream).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
+    let client = |stream, _| {
+        let shared = shared.clone();
+        async move { shared.carry(stream).await }
+    };
+    accept(listener, CONNECTIONS_MAX, &mut running, client).await;
 }
 
 /// A client's greeting, as bytes, with what must be known of it.

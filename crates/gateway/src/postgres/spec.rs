@@ -94,6 +94,7 @@ impl Verb {
         }
     }
     /// The columns that this may touch.
+    #[cfg(feature = "postgres-gateway")]
     pub(crate) fn of(self, verbs: &Verbs) -> Columns {
         match self {
             Verb::Select => verbs.select.clone(),
