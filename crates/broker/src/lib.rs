@@ -89,6 +89,13 @@ pub trait Broker: Send + Sync + 'static {
     /// If it could not be looked; that is no sign of absence.
     fn look<'a>(&'a self, handle: &'a Handle) -> Doing<'a, Sight>;
 
+    /// Looks for many at once, where the target has a cheaper way to be asked the same of each; an answer for each,
+    /// in order. Whoever cannot be looked for so is answered with an error, and is looked for alone.
+    fn look_many<'a>(&'a self, handles: &'a [Handle]) -> Doing<'a, Vec<Result<Sight, BrokerError>>> {
+        let no = || Err(BrokerError::new("target.one_by_one", "this target is looked at one by one"));
+        Box::pin(async move { Ok(handles.iter().map(|_| no()).collect()) })
+    }
+
     /// Lists what carries our mark, or looks as if it did.
     ///
     /// # Errors

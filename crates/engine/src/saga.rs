@@ -24,8 +24,8 @@ use crate::target::{Connectors, Due, Target, TargetView, Targets, read_row};
 
 /// How many leases of one task are marked with one append.
 const MARKS: usize = 200;
-/// How many are called gone with one append: each brings its evidence.
-const GONE: usize = 50;
+/// How many are called gone with one append: each brings its evidence, and perhaps that it was used.
+const GONE: usize = 120;
 /// How many leases of one target are ended at the same time, where they go one by one.
 const ABREAST: usize = 4;
 /// From so many on, the target's way of ending many is tried first.
@@ -243,21 +243,15 @@ impl Engine {
         } else {
             one_by_one = round;
         }
-        let mut ended = Vec::new();
         let steps = futures_util::stream::iter(one_by_one)
             .map(|due| self.steps(targets, target, due))
             .buffer_unordered(ABREAST);
-        let looks = futures_util::stream::iter(done)
-            .map(|(due, did)| self.first_look(targets, target, due, did))
-            .buffer_unordered(ABREAST);
-        let mut all = std::pin::pin!(futures_util::stream::select(steps, looks));
-        while let Some(one) = all.next().await {
-            ended.extend(one);
-        }
-        ended
+        done.extend(steps.filter_map(std::future::ready).collect::<Vec<_>>().await);
+        let looked = self.look_at_all(targets, target, done).await;
+        looked.into_iter().map(|(due, did, first)| Ended { due, did, first }).collect()
     }
 
-    async fn steps(&self, targets: &Targets, target: &Target, due: Due) -> Option<Ended> {
+    async fn steps(&self, targets: &Targets, target: &Target, due: Due) -> Option<(Due, Did)> {
         let mut did = Did::default();
         for step in &Step::ALL[..Step::ALL.len() - 1] {
             if target.is_paused(Instant::now()) {
@@ -275,51 +269,65 @@ impl Engine {
                 }
             }
         }
-        self.first_look(targets, target, due, did).await
+        Some((due, did))
     }
 
-    async fn first_look(&self, targets: &Targets, target: &Target, due: Due, did: Did) -> Option<Ended> {
-        let (due, first) = self.look_at(targets, target, due).await?;
-        Some(Ended { due, did, first })
-    }
-
-    /// One look; what is still there, or cannot be looked at, is tried again from the beginning.
-    async fn look_at(&self, targets: &Targets, target: &Target, due: Due) -> Option<(Due, Look)> {
-        let saw = asked(&targets.patience, target.broker.look(&due.handle)).await;
-        match saw.and_then(|sight| if sight.gone { Ok(sight) } else { Err(still_there(&sight)) }) {
-            Ok(sight) => {
-                let at = self.now();
-                target.answered(at);
-                Some((due, Look { at, query: sight.query, answer: sight.answer }))
-            }
-            Err(error) => {
-                self.failed(targets, target, due, Step::Look, &error).await;
-                None
+    /// One look at each, at all of them at once where the target has a way; what is still there, or cannot be looked
+    /// at, is tried again from the beginning.
+    async fn look_at_all<T>(
+        &self,
+        targets: &Targets,
+        target: &Target,
+        all: Vec<(Due, T)>,
+    ) -> Vec<(Due, T, Look)> {
+        let saw = self.ask_for_looks(targets, target, &all).await;
+        let mut looked = Vec::with_capacity(all.len());
+        for ((due, with), saw) in all.into_iter().zip(saw) {
+            match saw.and_then(|sight| if sight.gone { Ok(sight) } else { Err(still_there(&sight)) }) {
+                Ok(sight) => {
+                    let at = self.now();
+                    target.answered(at);
+                    looked.push((due, with, Look { at, query: sight.query, answer: sight.answer }));
+                }
+                Err(error) => self.failed(targets, target, due, Step::Look, &error).await,
             }
         }
+        looked
+    }
+
+    /// An answer for each, in order.
+    async fn ask_for_looks<T>(
+        &self,
+        targets: &Targets,
+        target: &Target,
+        all: &[(Due, T)],
+    ) -> Vec<Result<Sight, BrokerError>> {
+        if all.len() >= MANY {
+            let handles: Vec<Handle> = all.iter().map(|(due, _)| due.handle.clone()).collect();
+            match asked(&targets.patience, target.broker.look_many(&handles)).await {
+                Ok(answers) if answers.len() == all.len() && !answers.iter().any(is_alone) => return answers,
+                // One that does not answer is not asked so many times again.
+                Err(error) if error.code() == "target.unreachable" => {
+                    return all.iter().map(|_| Err(error.clone())).collect();
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let alone =
+            |handle: Handle| async move { asked(&targets.patience, target.broker.look(&handle)).await };
+        let handles: Vec<Handle> = all.iter().map(|(due, _)| due.handle.clone()).collect();
+        futures_util::stream::iter(handles).map(alone).buffered(ABREAST).collect().await
     }
 
     /// The second look, a while later, and the record.
     async fn see_gone(&self, targets: &Targets, target: &Target, ended: Vec<Ended>) {
         tokio::time::sleep(targets.patience.look_gap).await;
-        let looks = futures_util::stream::iter(ended)
-            .map(|ended| async move {
-                let Ended { due, did, first } = ended;
-                let (due, second) = self.look_at(targets, target, due).await?;
-                let evidence = Evidence {
-                    looks: vec![first, second],
-                    sessions_ended: did.sessions_ended,
-                    notes: did.notes,
-                };
-                Some((due, evidence))
-            })
-            .buffer_unordered(ABREAST);
-        let mut looks = std::pin::pin!(looks);
+        let again = ended.into_iter().map(|Ended { due, did, first }| (due, (did, first))).collect();
         let mut by_task: BTreeMap<TaskId, Vec<(Due, Evidence)>> = BTreeMap::new();
-        while let Some(seen) = looks.next().await {
-            if let Some((due, evidence)) = seen {
-                by_task.entry(due.task.clone()).or_default().push((due, evidence));
-            }
+        for (due, (did, first), second) in self.look_at_all(targets, target, again).await {
+            let evidence =
+                Evidence { looks: vec![first, second], sessions_ended: did.sessions_ended, notes: did.notes };
+            by_task.entry(due.task.clone()).or_default().push((due, evidence));
         }
         for (task, mut all) in by_task {
             while !all.is_empty() {
@@ -496,6 +504,10 @@ fn gone(scene: Scene<'_>, part: &[(Due, Evidence)]) -> Vec<TaskEvent> {
         facts.extend(receipt(&after).map(TaskEvent::Receipted));
     }
     facts
+}
+
+fn is_alone(answer: &Result<Sight, BrokerError>) -> bool {
+    answer.as_ref().is_err_and(|error| error.code() == "target.one_by_one")
 }
 
 fn still_there(sight: &Sight) -> BrokerError {

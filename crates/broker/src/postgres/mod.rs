@@ -10,12 +10,15 @@
 //! * A create of ours that a crash left on its way could arrive after the look that found nothing. Each runs on a
 //!   connection that bears the lease's name beforehand, and revoking ends that connection first.
 
+mod many;
 mod pool;
 mod quote;
 mod scope;
 mod scram;
+mod sessions;
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,9 +27,11 @@ use bailiwick_core::tool::{Effect, Manifest, ResourceSpec, Role};
 use bailiwick_core::value::Value;
 use bailiwick_core::{SystemId, ToolId};
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 pub use scope::{Columns, RowRule, Scope, Verbs};
+pub use scram::ROUNDS;
 
 use crate::error::BrokerError;
 use crate::mark::Maker;
@@ -35,8 +40,9 @@ use crate::{
     Broker, Capabilities, Created, Credential, Did, Doing, Effective, Found, FoundKind, Handle, Plan, Sight,
     Spec,
 };
-use pool::{Pool, trouble};
+use pool::{Lent, Pool, trouble};
 use quote::{identifier, literal};
+use sessions::{end_creators, end_on};
 
 /// A login's end in the target lies this far behind that of its lease: the dead man's switch, not the control.
 const SWITCH_MS: u64 = 60_000;
@@ -44,10 +50,10 @@ const SWITCH_MS: u64 = 60_000;
 const SESSIONS: u32 = 8;
 /// How long privileges that were read back are believed.
 const BELIEVED: Duration = Duration::from_secs(10);
-/// How long to wait for sessions to end after they were told to, in one attempt.
-const ENDING: Duration = Duration::from_secs(4);
-/// How many logins end in one transaction.
-const BULK: usize = 500;
+/// So many rounds of key stretching take no longer than handing them to another thread.
+const ROUNDS_HERE: u32 = 64;
+/// So many rounds are asked of servers and clients at most.
+const ROUNDS_MOST: u32 = 100_000;
 /// Longest value that narrows rows, in bytes.
 const VALUE_MAX: usize = 256;
 
@@ -63,6 +69,10 @@ pub struct Config {
     pub replicas: Vec<Secret>,
     /// Where agents reach it, `host` and `port`, if that is elsewhere (a pooler, a name).
     pub agents_reach: Option<(String, u16)>,
+    /// Rounds of key stretching in the verifiers of logins. The server does them too when it makes a login, a few
+    /// milliseconds for 4 096. Our passwords have 192 random bits, which no stretching makes safer; but some drivers
+    /// (JDBC's) refuse fewer.
+    pub scram_rounds: NonZeroU32,
     /// What can be asked for.
     pub scopes: BTreeMap<String, Scope>,
 }
@@ -78,6 +88,7 @@ pub struct Postgres {
     databases: HashMap<String, Pool>,
     agents_reach: Option<(String, u16)>,
     proxied: bool,
+    rounds: NonZeroU32,
     believed: Mutex<HashMap<String, (Instant, Vec<String>)>>,
 }
 
@@ -87,6 +98,10 @@ impl Postgres {
     /// # Errors
     /// `connector.config` if a connection string is not one, `scope.*` if a scope cannot be.
     pub fn new(config: Config, maker: Maker) -> Result<Postgres, BrokerError> {
+        if config.scram_rounds.get() > ROUNDS_MOST {
+            let what = format!("{}: `scram_rounds` is at most {ROUNDS_MOST}", config.system);
+            return Err(BrokerError::new("connector.config", what));
+        }
         let pool = |url: &Secret| -> Result<Pool, BrokerError> {
             let odd = |what: &str| BrokerError::new("connector.config", format!("{}: {what}", config.system));
             let parsed: tokio_postgres::Config =
@@ -114,6 +129,7 @@ impl Postgres {
             scopes: config.scopes,
             agents_reach: config.agents_reach,
             proxied: false,
+            rounds: config.scram_rounds,
             believed: Mutex::default(),
             maker,
             primary,
@@ -123,10 +139,11 @@ impl Postgres {
     }
 
     /// The same for sessions that our own gateway carries: it alone gets the logins, and each statement is an action
-    /// of its own, `system.scope.select` and its like.
+    /// of its own, `system.scope.select` and its like. Our gateway takes a verifier of one round.
     #[must_use]
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
+        self.rounds = NonZeroU32::MIN;
         self
     }
 
@@ -196,16 +213,12 @@ impl Postgres {
     async fn created(&self, plan: &Plan) -> Result<Created, BrokerError> {
         let scope = self.scope(&plan.spec.tool)?;
         let password = Secret::generate()?;
-        // Off the reactor: 4 096 rounds take a millisecond.
-        let asked = password.clone();
-        let verifier = tokio::task::spawn_blocking(move || scram::verifier(&asked))
-            .await
-            .map_err(|_| BrokerError::new("connector.closed", "the connector is closing"))??;
+        let (verifier, client) = tokio::try_join!(
+            self.verifier(password.clone()),
+            // Its name is on the connection, and the server has said so, before a create can be under way on it.
+            self.bearing(&plan.name, scope),
+        )?;
         let statements = self.statements(plan, scope, &verifier)?;
-        // Row values live beside the data; a login without them sees nothing, so they may come later.
-        let client = self.database(&scope.database)?.lend().await?;
-        let name = literal(&plan.name)?;
-        client.batch_execute(&format!("SET application_name = {name}")).await.map_err(trouble)?;
         let answers = client.simple_query(&statements).await.map_err(trouble)?;
         client.done();
         // The last row is the answer to the last statement.
@@ -216,6 +229,24 @@ impl Postgres {
         let external =
             oid.ok_or_else(|| BrokerError::new("target.refused", "the server did not tell the role's OID"))?;
         Ok(Created { external, credential: self.credential(plan, scope, password) })
+    }
+
+    async fn verifier(&self, password: Secret) -> Result<String, BrokerError> {
+        let rounds = self.rounds;
+        if rounds.get() <= ROUNDS_HERE {
+            return scram::verifier(&password, rounds);
+        }
+        // Off the reactor: 4 096 rounds take a millisecond.
+        tokio::task::spawn_blocking(move || scram::verifier(&password, rounds))
+            .await
+            .map_err(|_| BrokerError::new("connector.closed", "the connector is closing"))?
+    }
+
+    async fn bearing(&self, name: &str, scope: &Scope) -> Result<Lent<'_>, BrokerError> {
+        let client = self.database(&scope.database)?.lend().await?;
+        let bear = format!("SET application_name = {}", literal(name)?);
+        client.batch_execute(&bear).await.map_err(trouble)?;
+        Ok(client)
     }
 
     /// One transaction: the login, its membership, its mark and the rows it may see.
@@ -236,8 +267,8 @@ impl Postgres {
         Ok(format!(
             "BEGIN;\n\
              SELECT set_config('bailiwick.on_behalf', {who}, true);\n\
-             DO $$ BEGIN IF clock_timestamp() > to_timestamp({switch} / 1000.0) THEN RAISE EXCEPTION 'this login is over already'; END IF; END $$;\n\
-             DO $$ BEGIN EXECUTE format('CREATE ROLE {name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
+             DO $$ BEGIN IF clock_timestamp() > to_timestamp({switch} / 1000.0) THEN RAISE EXCEPTION 'this login is over already'; END IF;\n\
+             EXECUTE format('CREATE ROLE {name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
              CONNECTION LIMIT {SESSIONS} PASSWORD %L VALID UNTIL %L', {verifier}, to_timestamp({switch} / 1000.0)); END $$;\n\
              GRANT {role} TO {name};\n\
              COMMENT ON ROLE {name} IS {mark};\n\
@@ -287,11 +318,11 @@ impl Postgres {
         let scope = self.scope(&handle.tool)?;
         let client = self.primary.lend().await?;
         let row = client
-            .query_opt(
+            .query_typed_opt(
                 "SELECT r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls, \
                  ARRAY (SELECT b.rolname::text FROM pg_auth_members m JOIN pg_roles b ON b.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) \
                  FROM pg_roles r WHERE r.rolname = $1",
-                &[&handle.name],
+                &[(&handle.name, Type::TEXT)],
             )
             .await
             .map_err(trouble)?;
@@ -339,7 +370,7 @@ impl Postgres {
             let name = identifier(&handle.name)?;
             let members = "SELECT b.rolname::text FROM pg_auth_members m JOIN pg_roles b ON b.oid = m.roleid \
                            JOIN pg_roles r ON r.oid = m.member WHERE r.rolname = $1";
-            for row in client.query(members, &[&handle.name]).await.map_err(trouble)? {
+            for row in client.query_typed(members, &[(&handle.name, Type::TEXT)]).await.map_err(trouble)? {
                 let role = identifier(row.get(0))?;
                 client.batch_execute(&format!("REVOKE {role} FROM {name}")).await.map_err(trouble)?;
             }
@@ -357,7 +388,7 @@ impl Postgres {
         for database in databases {
             let client = self.database(database)?.lend().await?;
             let forget = format!("DELETE FROM {} WHERE login::text = ANY ($1)", scope::SCOPE_TABLE);
-            client.execute(&forget, &[&names]).await.map_err(trouble)?;
+            client.query_typed(&forget, &[(&names, Type::TEXT_ARRAY)]).await.map_err(trouble)?;
             client.done();
         }
         Ok(())
@@ -373,17 +404,29 @@ impl Postgres {
         };
         client.done();
         let Some(oid) = oid else { return Ok(Did::default()) };
-        self.end_sessions_of(&[oid]).await
+        let ended = self.end_sessions_of(&[oid]).await?;
+        Ok(Did { sessions_ended: ended.values().sum(), notes: vec![] })
     }
 
-    async fn end_sessions_of(&self, oids: &[u32]) -> Result<Did, BrokerError> {
-        let mut did = Did::default();
-        for node in std::iter::once(&self.primary).chain(&self.replicas) {
-            let client = node.lend().await?;
-            did.sessions_ended += end_on(&client, oids).await?;
+    /// On every node at the same time; how many of each.
+    async fn end_sessions_of(&self, oids: &[u32]) -> Result<HashMap<u32, u64>, BrokerError> {
+        let node = |node| async move {
+            let client = Pool::lend(node).await?;
+            let ended = end_on(&client, oids).await?;
             client.done();
+            Ok::<_, BrokerError>(ended)
+        };
+        let mut all = HashMap::new();
+        for ended in futures_util::future::join_all(self.nodes().map(node)).await {
+            for (oid, n) in ended? {
+                *all.entry(oid).or_default() += n;
+            }
         }
-        Ok(did)
+        Ok(all)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Pool> {
+        std::iter::once(&self.primary).chain(&self.replicas)
     }
 
     /// Where the login owns something, or something was granted to it: `pg_shdepend` names the databases.
@@ -397,9 +440,9 @@ impl Postgres {
         let name = identifier(&handle.name)?;
         let databases = "SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid \
                          WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1";
-        let databases = client.query(databases, &[&oid]).await.map_err(trouble)?;
+        let databases = client.query_typed(databases, &[(&oid, Type::OID)]).await.map_err(trouble)?;
         let prepared = "SELECT gid, database::text FROM pg_prepared_xacts WHERE owner = $1";
-        let prepared = client.query(prepared, &[&handle.name]).await.map_err(trouble)?;
+        let prepared = client.query_typed(prepared, &[(&handle.name, Type::TEXT)]).await.map_err(trouble)?;
         let member = format!(
             "DO $$ BEGIN IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN GRANT {name} TO CURRENT_USER; END IF; END $$"
         );
@@ -445,9 +488,9 @@ impl Postgres {
     /// `target.lookalike` if it is somebody else's. It is never touched.
     async fn ours(&self, client: &Client, handle: &Handle) -> Result<Option<u32>, BrokerError> {
         let row = client
-            .query_opt(
+            .query_typed_opt(
                 "SELECT oid, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = $1",
-                &[&handle.name],
+                &[(&handle.name, Type::TEXT)],
             )
             .await
             .map_err(trouble)?;
@@ -462,73 +505,20 @@ impl Postgres {
         Err(BrokerError::new("target.lookalike", what))
     }
 
-    /// The logins that nobody uses and that own nothing, in one transaction; then whoever slipped in meanwhile.
-    async fn revoked_many(&self, handles: &[Handle]) -> Result<Vec<Result<Did, BrokerError>>, BrokerError> {
-        let mut out = Vec::with_capacity(handles.len());
-        for part in handles.chunks(BULK) {
-            let quiet = self.quiet(part).await?;
-            let names: Vec<String> = quiet.iter().map(|(name, _)| name.clone()).collect();
-            let oids: Vec<u32> = quiet.iter().map(|(_, oid)| *oid).collect();
-            if !names.is_empty() {
-                self.forget_rows(&names).await?;
-                let quoted: Vec<String> = names.iter().map(|n| identifier(n)).collect::<Result<_, _>>()?;
-                let client = self.primary.lend().await?;
-                client.batch_execute(&format!("DROP ROLE {}", quoted.join(", "))).await.map_err(trouble)?;
-                client.done();
-                self.end_sessions_of(&oids).await?;
-            }
-            let ended: std::collections::HashSet<&str> = names.iter().map(String::as_str).collect();
-            let one = || Err(BrokerError::new("target.one_by_one", "it has sessions or owns something"));
-            out.extend(
-                part.iter().map(|h| if ended.contains(h.name.as_str()) { Ok(Did::default()) } else { one() }),
-            );
-        }
-        Ok(out)
-    }
-
-    /// Those that are ours, have no session anywhere and own nothing; with their OIDs.
-    async fn quiet(&self, handles: &[Handle]) -> Result<Vec<(String, u32)>, BrokerError> {
-        let names: Vec<&str> = handles.iter().map(|h| h.name.as_str()).collect();
-        let client = self.primary.lend().await?;
-        let rows = client
-            .query(
-                "SELECT r.rolname::text, r.oid FROM pg_roles r WHERE r.rolname::text = ANY ($1) \
-                 AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = r.oid) \
-                 AND NOT EXISTS (SELECT FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid) \
-                 AND NOT EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.owner = r.rolname)",
-                &[&names],
-            )
-            .await
-            .map_err(trouble)?;
-        client.done();
-        let recorded: HashMap<&str, &str> =
-            handles.iter().filter_map(|h| Some((h.name.as_str(), h.external.as_deref()?))).collect();
-        Ok(rows
-            .iter()
-            .map(|row| (row.get::<_, String>(0), row.get::<_, u32>(1)))
-            .filter(|(name, oid)| recorded.get(name.as_str()).copied() == Some(oid.to_string().as_str()))
-            .collect())
-    }
-
     async fn looked(&self, handle: &Handle) -> Result<Sight, BrokerError> {
-        let oid = handle.external.as_deref().and_then(|o| o.parse::<u32>().ok()).unwrap_or(0);
+        let oid = oid(handle);
         let mut counts = Vec::new();
-        let (mut gone, mut sessions) = (true, 0);
-        for (place, node) in std::iter::once(&self.looking).chain(&self.replicas).enumerate() {
+        for node in std::iter::once(&self.looking).chain(&self.replicas) {
             let client = node.lend().await?;
-            let row = client.query_one(LOOK, &[&handle.name, &oid]).await.map_err(trouble)?;
+            let row = client
+                .query_typed_one(LOOK, &[(&handle.name, Type::TEXT), (&oid, Type::OID)])
+                .await
+                .map_err(trouble)?;
             client.done();
-            let [roles, live, prepared, owned]: [i64; 4] = [row.get(0), row.get(1), row.get(2), row.get(3)];
-            // A replica replays the drop a moment later; its live sessions are what matters there.
-            let here = if place == 0 { roles + live + prepared + owned } else { live };
-            gone &= here == 0;
-            sessions += u64::try_from(live).unwrap_or(0);
-            let node = if place == 0 { "primary".to_owned() } else { format!("replica {place}") };
-            counts
-                .push(format!("{node}: roles {roles}, sessions {live}, prepared {prepared}, owned {owned}"));
+            counts.push([row.get(0), row.get(1), row.get(2), row.get(3)]);
         }
         let query = LOOK.replace("$1", &literal(&handle.name)?).replace("$2", &oid.to_string());
-        Ok(Sight { gone, sessions, query, answer: counts.join("; ") })
+        Ok(sight(query, &counts))
     }
 
     async fn swept(&self) -> Result<Vec<Found>, BrokerError> {
@@ -559,42 +549,23 @@ const LOOK: &str = "SELECT (SELECT count(*) FROM pg_roles WHERE rolname = $1 OR 
     (SELECT count(*) FROM pg_prepared_xacts WHERE owner = $1), \
     (SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = $2)";
 
-/// Ends our own connections on which a create of this name may still be under way, and waits until they are gone.
-async fn end_creators(client: &Client, name: &str) -> Result<(), BrokerError> {
-    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1 \
-               AND pid <> pg_backend_pid() AND usename = current_user";
-    until_none(client, end, &[&name]).await.map(|_| ())
+/// The OID on record; 0, which no role has, if there is none.
+fn oid(handle: &Handle) -> u32 {
+    handle.external.as_deref().and_then(|oid| oid.parse().ok()).unwrap_or(0)
 }
 
-async fn end_on(client: &Client, oids: &[u32]) -> Result<u64, BrokerError> {
-    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usesysid = ANY ($1) \
-               AND pid <> pg_backend_pid()";
-    until_none(client, end, &[&oids]).await
-}
-
-/// Repeats a statement that ends sessions and counts them until it counts none; gives the most it counted.
-async fn until_none(
-    client: &Client,
-    statement: &str,
-    args: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Result<u64, BrokerError> {
-    let begun = Instant::now();
-    let mut most = 0;
-    let mut pause = Duration::from_millis(1);
-    loop {
-        let row = client.query_one(statement, args).await.map_err(trouble)?;
-        let left = u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
-        most = most.max(left);
-        if left == 0 {
-            return Ok(most);
-        }
-        if begun.elapsed() > ENDING {
-            let what = format!("{left} sessions were told to end and have not");
-            return Err(BrokerError::new("target.sessions_stay", what));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(50));
+/// What the counts of all nodes mean: roles, sessions, prepared transactions, objects owned.
+fn sight(query: String, counts: &[[i64; 4]]) -> Sight {
+    let (mut gone, mut sessions, mut answers) = (true, 0, Vec::new());
+    for (place, [roles, live, prepared, owned]) in counts.iter().enumerate() {
+        // A replica replays the drop a moment later; its live sessions are what matters there.
+        let here = if place == 0 { roles + live + prepared + owned } else { *live };
+        gone &= here == 0;
+        sessions += u64::try_from(*live).unwrap_or(0);
+        let node = if place == 0 { "primary".to_owned() } else { format!("replica {place}") };
+        answers.push(format!("{node}: roles {roles}, sessions {live}, prepared {prepared}, owned {owned}"));
     }
+    Sight { gone, sessions, query, answer: answers.join("; ") }
 }
 
 /// Whether a failure only says that something else depends on what was to be dropped.
@@ -741,6 +712,10 @@ impl Broker for Postgres {
 
     fn look<'a>(&'a self, handle: &'a Handle) -> Doing<'a, Sight> {
         Box::pin(self.looked(handle))
+    }
+
+    fn look_many<'a>(&'a self, handles: &'a [Handle]) -> Doing<'a, Vec<Result<Sight, BrokerError>>> {
+        Box::pin(self.looked_at_many(handles))
     }
 
     fn sweep(&self) -> Doing<'_, Vec<Found>> {

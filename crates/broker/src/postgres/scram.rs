@@ -14,16 +14,17 @@ use zeroize::Zeroizing;
 use crate::error::BrokerError;
 use crate::secret::Secret;
 
-/// Rounds of key stretching: the least that RFC 7677 section 4 asks for. Clients do the same number at login.
-const ROUNDS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
+/// Rounds of key stretching: the least that RFC 7677 section 4 asks for. Clients do the same number at login, and the
+/// server when it makes a login: it tries whether the verifier is one of an empty password.
+pub const ROUNDS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 
 /// The verifier of a password under a fresh salt, in PostgreSQL's form.
-pub(super) fn verifier(password: &Secret) -> Result<String, BrokerError> {
+pub(super) fn verifier(password: &Secret, rounds: NonZeroU32) -> Result<String, BrokerError> {
     let mut salt = [0u8; 16];
     SystemRandom::new()
         .fill(&mut salt)
         .map_err(|_| BrokerError::new("connector.random", "the machine gives no random bytes"))?;
-    Ok(verifier_with(password, &salt, ROUNDS))
+    Ok(verifier_with(password, &salt, rounds))
 }
 
 fn verifier_with(password: &Secret, salt: &[u8], rounds: NonZeroU32) -> String {
@@ -60,6 +61,6 @@ mod tests {
     #[test]
     fn two_verifiers_of_one_password_differ() {
         let secret = Secret::generate().unwrap();
-        assert_ne!(verifier(&secret).unwrap(), verifier(&secret).unwrap());
+        assert_ne!(verifier(&secret, ROUNDS).unwrap(), verifier(&secret, ROUNDS).unwrap());
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bailiwick_broker::mark::Maker;
-use bailiwick_broker::postgres::{Columns, Config, Postgres, RowRule, Scope, Verbs};
+use bailiwick_broker::postgres::{Columns, Config, Postgres, ROUNDS, RowRule, Scope, Verbs};
 use bailiwick_broker::{Broker, BrokerError, Credential, Secret};
 use bailiwick_core::ToolId;
 use bailiwick_core::lease::Step;
 use bailiwick_core::tool::Effect;
 use bailiwick_core::value::Value;
-use bailiwick_stand::Cluster;
+use bailiwick_stand::{Cluster, PgBouncer, Pooling};
 use tokio_postgres::{Client, NoTls};
 
 use crate::kit::{self, Session, Stage, end, soon};
@@ -44,6 +44,15 @@ impl Shop {
     }
 
     async fn on(cluster: Arc<Cluster>, replicas: Vec<Secret>, change: impl FnOnce(&mut Scope)) -> Shop {
+        Shop::reached(cluster, replicas, None, change).await
+    }
+
+    async fn reached(
+        cluster: Arc<Cluster>,
+        replicas: Vec<Secret>,
+        agents_reach: Option<(String, u16)>,
+        change: impl FnOnce(&mut Scope),
+    ) -> Shop {
         let database = cluster.new_database().await;
         let admin = cluster.connect(&database).await;
         admin.batch_execute(TABLES).await.unwrap();
@@ -72,7 +81,8 @@ impl Shop {
             system: "shop".parse().unwrap(),
             admin: Secret::new(cluster.url(&database)),
             replicas,
-            agents_reach: None,
+            agents_reach,
+            scram_rounds: ROUNDS,
             scopes: [("read_orders".to_owned(), scope)].into(),
         };
         // A maker for each shop: on the shared server, shops must not take each other's logins for their own.
@@ -244,6 +254,91 @@ async fn what_a_login_made_in_any_database_goes_with_it_unless_others_built_on_i
     assert_eq!(count(&admin_there, kept).await, 1, "others built on it, so it stays, with us");
 }
 
+// proves: R2, Z3, A55
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_pooler_nothing_outlives_the_end_neither_a_clients_session_nor_one_that_the_pooler_keeps() {
+    for pooling in [Pooling::Session, Pooling::Transaction] {
+        let pooler = PgBouncer::before(&shared(), pooling);
+        let reach = Some(("127.0.0.1".to_owned(), pooler.port()));
+        let shop = Shop::reached(shared(), vec![], reach, |_| {}).await;
+        let admin = shop.admin().await;
+        // One is in use to the end; the other's client has left, and the pooler keeps its session for the next one.
+        let (mut agent, credential, used) = shop.login().await;
+        let (mut left, _, kept) = shop.login().await;
+        for agent in [&mut agent, &mut left] {
+            agent.run("SELECT 1 / (count(*) = 500)::int FROM orders").await.unwrap();
+            agent.run("SELECT note FROM orders").await.unwrap_err();
+        }
+        drop(left);
+        let sessions = |name: &str| format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{name}'");
+        for handle in [&used, &kept] {
+            assert_eq!(count(&admin, &sessions(&handle.name)).await, 1, "{pooling:?}");
+        }
+
+        // As in a kill, both at once; then as one by one, on what is gone already.
+        let ended = shop.broker.revoke_many(&[used.clone(), kept.clone()]).await.unwrap();
+        assert!(ended.iter().all(|e| e.as_ref().unwrap().sessions_ended == 1), "{pooling:?} {ended:?}");
+        end(&shop.broker, &used).await;
+        end(&shop.broker, &kept).await;
+        let held = tokio::time::timeout(std::time::Duration::from_secs(30), agent.run("SELECT 1")).await;
+        assert!(held.is_ok_and(|ran| ran.is_err()), "{pooling:?}: the client's session is over");
+        let again = tokio::time::timeout(std::time::Duration::from_secs(30), shop.log_in(&credential)).await;
+        assert!(again.is_ok_and(|login| login.is_err()), "{pooling:?}: no new login");
+
+        let (mut next, _, handle) = shop.login().await;
+        next.run("SELECT id FROM orders").await.unwrap();
+        end(&shop.broker, &handle).await;
+        let held = tokio::time::timeout(std::time::Duration::from_secs(30), next.run("SELECT 1")).await;
+        assert!(held.is_ok_and(|ran| ran.is_err()), "{pooling:?}: step by step too");
+        assert!(!pooler.log().contains(credential.secret["password"].expose()));
+    }
+}
+
+// proves: R2, R3, R5, A55, A56
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_end_whatever_they_are_doing_and_only_what_is_on_record_is_touched() {
+    let shop = Shop::new().await;
+    let admin = shop.admin().await;
+    let (mut agents, mut handles) = (Vec::new(), Vec::new());
+    for _ in 0..6 {
+        let (agent, _, handle) = shop.login().await;
+        agents.push(agent);
+        handles.push(handle);
+    }
+    let never = ready(&shop.broker, &shop.scope().0, &shop.scope().1, 1000).await.unwrap().handle(None);
+    admin.batch_execute("GRANT CREATE ON SCHEMA public TO PUBLIC").await.unwrap();
+    // Two have gone quiet, three have a session, one of these owns something; one is not what is on record.
+    drop(agents.drain(..2));
+    agents[0].run("CREATE TABLE mine (x int)").await.unwrap();
+    let used = "SELECT count(DISTINCT usename) FROM pg_stat_activity WHERE usename = ANY";
+    soon("two of them have left", || async {
+        let names: Vec<_> = handles.iter().map(|h| format!("'{}'", h.name)).collect();
+        count(&admin, &format!("{used} (ARRAY[{}])", names.join(","))).await == 4
+    })
+    .await;
+    let real = handles[5].clone();
+    handles[5].external = Some("1".to_owned());
+    handles.push(never);
+
+    let ended = shop.broker.revoke_many(&handles).await.unwrap();
+    let sessions: Vec<_> = ended.iter().map(|e| e.as_ref().map(|d| d.sessions_ended).ok()).collect();
+    assert_eq!(sessions, [Some(0), Some(0), Some(1), Some(1), Some(1), None, None]);
+    for agent in &mut agents[..3] {
+        assert!(agent.run("SELECT 1").await.is_err(), "its session is over");
+    }
+    assert!(agents[3].run("SELECT 1").await.is_ok(), "what is not on record is not ended in bulk");
+    assert_eq!(count(&admin, "SELECT count(*) FROM pg_class WHERE relname = 'mine'").await, 0);
+    assert!(shop.exists(&real.name).await);
+
+    let seen = shop.broker.look_many(&[handles[..5].to_vec(), vec![real.clone()]].concat()).await.unwrap();
+    let gone: Vec<bool> = seen.iter().map(|s| s.as_ref().unwrap().gone).collect();
+    assert_eq!(gone, [true, true, true, true, true, false]);
+    let (many, one) = (seen[5].as_ref().unwrap(), shop.broker.look(&real).await.unwrap());
+    assert_eq!(*many, one, "asked together or alone, a look says the same");
+    assert_eq!(one.sessions, 1);
+    end(&shop.broker, &real).await;
+}
+
 // proves: D6, Z4, X2
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_can_do_more_than_its_scope_says_gives_out_nothing() {
@@ -318,6 +413,7 @@ async fn a_view_that_goes_around_the_row_rules_is_refused_and_an_invoker_view_is
             admin: Secret::new(cluster.url(&shop.database)),
             replicas: vec![],
             agents_reach: None,
+            scram_rounds: ROUNDS,
             scopes: [("read_orders".to_owned(), scope)].into(),
         };
         let broker = Postgres::new(config, Maker::new(&[7; 32])).unwrap();

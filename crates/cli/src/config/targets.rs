@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bailiwick_broker::mark::Maker;
@@ -109,7 +110,13 @@ pub(super) struct PostgresEntry {
     agents_reach: Option<Reach>,
     #[serde(default)]
     through: Through,
+    #[serde(default = "scram_rounds")]
+    scram_rounds: NonZeroU32,
     scopes: BTreeMap<String, postgres::Scope>,
+}
+
+fn scram_rounds() -> NonZeroU32 {
+    postgres::ROUNDS
 }
 
 /// How agents reach a target.
@@ -146,6 +153,7 @@ pub(super) fn target(name: &str, entry: Spanned<TargetEntry>, base: Base<'_>) ->
                     .map(|r| fetched("host=localhost", "a replica", r, base))
                     .collect::<Result<_, _>>()?,
                 agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
+                scram_rounds: entry.scram_rounds,
                 scopes: entry.scopes,
             },
         }),

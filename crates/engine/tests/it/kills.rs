@@ -109,6 +109,9 @@ impl Broker for Mortal {
     fn look<'a>(&'a self, handle: &'a Handle) -> Doing<'a, Sight> {
         Box::pin(self.around("look", self.inner.look(handle)))
     }
+    fn look_many<'a>(&'a self, handles: &'a [Handle]) -> Doing<'a, Vec<Result<Sight, BrokerError>>> {
+        Box::pin(self.around("look", self.inner.look_many(handles)))
+    }
     fn sweep(&self) -> Doing<'_, Vec<Found>> {
         self.inner.sweep()
     }
@@ -132,6 +135,7 @@ fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<
         admin: Secret::new(postgres_url.to_owned()),
         replicas: vec![],
         agents_reach: None,
+        scram_rounds: postgres::ROUNDS,
         scopes: [("read".to_owned(), scope)].into(),
     };
     let scope = redis::Scope {
