@@ -218,6 +218,27 @@ impl People {
         self.post(&["v1", "policies", "replay"], ask).await
     }
 
+    /// All versions of all registered task templates.
+    pub async fn templates(&self) -> Answered<Vec<TemplateView>> {
+        self.get(&["v1", "templates"], &[]).await
+    }
+    /// One version, as `NAME@VERSION`, or the newest of a name.
+    pub async fn template(&self, id: &str) -> Answered<TemplateView> {
+        self.get(&["v1", "templates", id], &[]).await
+    }
+    /// Registers a version.
+    pub async fn add_template(&self, template: &TemplateAdd) -> Answered<TemplateView> {
+        self.post(&["v1", "templates"], template).await
+    }
+    /// No further task can be opened from this version.
+    pub async fn remove_template(&self, id: &str) -> Answered<TemplateView> {
+        self.send(Method::DELETE, &["v1", "templates", id], &[], None::<&()>).await
+    }
+    /// Opens a task from one.
+    pub async fn open_from(&self, id: &str, task: &TemplateOpen) -> Answered<TaskOpened> {
+        self.post(&["v1", "templates", id, "tasks"], task).await
+    }
+
     /// Opens a task.
     pub async fn open_task(&self, task: &TaskOpen) -> Answered<TaskOpened> {
         self.post(&["v1", "tasks"], task).await

@@ -190,6 +190,46 @@ pub const ROUTES: &[Route] = &[
         ("ReplayAsk", "ReplayView"),
         "What recorded decisions would have been under these policies; changes nothing",
     ),
+    get(
+        "templates",
+        "/v1/templates",
+        Opener,
+        "[TemplateView]",
+        "All versions of all registered task templates",
+    ),
+    body(
+        Post,
+        "add_template",
+        "/v1/templates",
+        Operator,
+        ("TemplateAdd", "TemplateView"),
+        "Registers a version of a task template, which never changes",
+    ),
+    get(
+        "template",
+        "/v1/templates/{id}",
+        Opener,
+        "TemplateView",
+        "One version, as NAME@VERSION, or the newest of a name",
+    ),
+    Route {
+        name: "remove_template",
+        verb: Delete,
+        path: "/v1/templates/{id}",
+        who: Operator,
+        about: "No further task can be opened from this version; those that were go on",
+        takes: None,
+        gives: "TemplateView",
+        query: &[],
+    },
+    body(
+        Post,
+        "open_from_template",
+        "/v1/templates/{id}/tasks",
+        Opener,
+        ("TemplateOpen", "TaskOpened"),
+        "Opens a task from a registered template for whoever is signed in",
+    ),
     body(
         Post,
         "open_task",
@@ -605,6 +645,9 @@ fn schemas() -> Map<String, Json> {
         TaskOpen,
         TaskOpened,
         TaskSummary,
+        TemplateAdd,
+        TemplateOpen,
+        TemplateView,
         TokenAnswer,
         TokenForm,
         ToolDetail,
@@ -645,7 +688,7 @@ mod tests {
         } else {
             assert!(
                 printed() == CHECKED_IN,
-                "crates/api/openapi.json is stale: run `BAILIWICK_WRITE_OPENAPI=1 cargo test -p bailiwick-api openapi`, \
+                "crates/api/openapi.json is stale: run `BAILIWICK_WRITE_OPENAPI=1 cargo test -p bailiwick-api document`, \
                  look at what changed and commit it"
             );
         }

@@ -18,6 +18,7 @@ mod policies;
 mod problem;
 mod status;
 mod tasks;
+mod templates;
 mod tools;
 
 pub use agents::*;
@@ -32,4 +33,5 @@ pub use policies::*;
 pub use problem::*;
 pub use status::*;
 pub use tasks::*;
+pub use templates::*;
 pub use tools::*;

@@ -22,6 +22,11 @@ impl BadId {
     pub fn code(&self) -> &'static str {
         "id.malformed"
     }
+    /// What should have been a version of a template and is not.
+    pub(crate) fn template(text: &str) -> Self {
+        let given = text.chars().take(64).flat_map(char::escape_default).collect();
+        BadId { what: "version of a template", given, rule: "NAME@VERSION, such as ticket-fix@3" }
+    }
 }
 
 macro_rules! id {
@@ -125,6 +130,10 @@ id!(
 id!(
     /// One action in one system, written `system.action`.
     ToolId, "tool name", is_tool, "SYSTEM.ACTION, where ACTION is 1 to 128 of letters, digits, '_', '-', '.' and '/'"
+);
+id!(
+    /// A registered task template, of which there may be several versions.
+    TemplateName, "template name", is_label, "1 to 63 of a-z, 0-9, '-' and '_', without '__'"
 );
 id!(
     /// A task.

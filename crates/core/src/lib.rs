@@ -31,6 +31,7 @@ pub mod registry;
 pub mod seeking;
 pub mod sought;
 pub mod task;
+pub mod template;
 pub mod time;
 pub mod tool;
 pub mod typed;

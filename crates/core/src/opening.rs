@@ -91,7 +91,11 @@ fn typed(opening: &Opening) -> Result<(), BadOpening> {
     }
 }
 
-fn known_agents(registry: &Registry, chain: &Chain) -> Result<(), BadOpening> {
+/// Every agent that a chain names is registered.
+///
+/// # Errors
+/// `task.agent`, with the one that is not.
+pub fn known_agents(registry: &Registry, chain: &Chain) -> Result<(), BadOpening> {
     let named = chain.steps.iter().flat_map(|s| {
         let to = if let Act::HandOff { to, .. } = &s.act { Some(to) } else { None };
         [Some(&s.agent), to].into_iter().flatten()

@@ -10,8 +10,9 @@ use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Agent, Person};
-use crate::ids::{AgentClass, AgentId, PrincipalId, TaskId, ToolId};
+use crate::ids::{AgentClass, AgentId, PrincipalId, TaskId, TemplateName, ToolId};
 use crate::origin::{Identifier, Wanted, identify};
+use crate::template::{TaskTemplate, TemplateId, Templates};
 use crate::time::Time;
 use crate::tool::{Manifest, Standing, Tool, ToolPattern};
 use crate::typed::ValueType;
@@ -173,6 +174,26 @@ pub enum RegistryEvent {
         /// Who did it.
         by: PrincipalId,
     },
+    /// A version of a task template was registered.
+    TemplateAdded {
+        /// Its name.
+        name: TemplateName,
+        /// Its number; the one after the last.
+        version: u32,
+        /// What it says.
+        template: TaskTemplate,
+        /// Who did it.
+        by: PrincipalId,
+    },
+    /// No further task may be opened from a version of a task template.
+    TemplateRemoved {
+        /// Its name.
+        name: TemplateName,
+        /// Its number.
+        version: u32,
+        /// Who did it.
+        by: PrincipalId,
+    },
     /// Something was frozen or killed.
     Suspended {
         /// What.
@@ -207,6 +228,7 @@ pub struct Registry {
     vouched: BTreeSet<Identifier>,
     policy: Option<(Digest, String)>,
     policies: Vec<PolicyVersion>,
+    templates: Templates,
     suspended: BTreeMap<Scope, Suspension>,
 }
 
@@ -240,6 +262,12 @@ impl Registry {
                 self.policy = Some((*version, text.clone()));
                 let (version, by, epoch) = (*version, by.clone(), self.version);
                 self.policies.push(PolicyVersion { version, text: text.clone(), by, epoch });
+            }
+            RegistryEvent::TemplateAdded { name, version, template, by } => {
+                self.templates.add(name, *version, template, by);
+            }
+            RegistryEvent::TemplateRemoved { name, version, by } => {
+                self.templates.remove(&TemplateId { name: name.clone(), version: *version }, by);
             }
             RegistryEvent::Suspended { target, suspension } => {
                 self.suspended.insert(target.clone(), suspension.clone());
@@ -313,6 +341,10 @@ impl Registry {
     /// never changes, because the version is its hash.
     pub fn policy_versions(&self) -> &[PolicyVersion] {
         &self.policies
+    }
+    /// All task templates that were ever registered.
+    pub fn templates(&self) -> &Templates {
+        &self.templates
     }
     /// The suspension of exactly this scope.
     pub fn suspension(&self, scope: &Scope) -> Option<&Suspension> {

@@ -35,6 +35,7 @@ mod report;
 mod saga;
 mod target;
 mod tell;
+mod templates;
 mod token;
 mod worker;
 

@@ -120,7 +120,8 @@ fn recent_key(now: Time, id: &TaskId) -> String {
 }
 
 fn opening(registry: &Registry, id: &TaskId, new: &NewTask, now: Time) -> Result<Opening, EngineError> {
-    let inputs = completed(new)?;
+    let from = crate::templates::origin(registry, new)?;
+    let inputs = completed(new, from.is_some())?;
     let chain = new.chain.as_ref().map(|c| bound(c, &inputs, &new.types)).transpose()?;
     let Some(agent) = registry.agent(&new.agent) else {
         return Err(EngineError::invalid(
@@ -160,9 +161,10 @@ fn opening(registry: &Registry, id: &TaskId, new: &NewTask, now: Time) -> Result
     })
 }
 
-/// The inputs as they are recorded: checked against their types, defaults filled in.
-fn completed(new: &NewTask) -> Result<BTreeMap<String, Value>, EngineError> {
-    if new.types.is_empty() {
+/// The inputs as they are recorded: checked against their types, defaults filled in. A registered template takes none but
+/// those that it declares, even if it declares none.
+fn completed(new: &NewTask, registered: bool) -> Result<BTreeMap<String, Value>, EngineError> {
+    if new.types.is_empty() && !registered {
         return Ok(new.inputs.clone());
     }
     let invalid = |bad: BadInput| EngineError::invalid(bad.code, format!("{bad}. {}", bad.next));
@@ -179,37 +181,46 @@ fn bound(chain: &Value, inputs: &BTreeMap<String, Value>, types: &InputTypes) ->
     for (name, _) in types.iter().filter(|(_, declared)| declared.optional) {
         known.entry(name.clone()).or_insert(Value::Null);
     }
-    let bound = bind(chain, &known)?;
+    chain_of(chain, &|name| known.get(name).map(|value| Value::from([("exact", value.clone())])))
+}
+
+/// A chain with every `{"input": "name"}` replaced by the constraint that it stands for, if it stands for one.
+pub(crate) fn chain_of(
+    chain: &Value,
+    stands_for: &impl Fn(&str) -> Option<Value>,
+) -> Result<Chain, EngineError> {
+    let bound = bind(chain, stands_for)?;
     serde_json::from_str(&bound.canonical())
         .map_err(|e| EngineError::invalid("task.chain", format!("the chain cannot be read: {e}")))
 }
 
-fn bind(value: &Value, inputs: &BTreeMap<String, Value>) -> Result<Value, EngineError> {
+fn bind(value: &Value, stands_for: &impl Fn(&str) -> Option<Value>) -> Result<Value, EngineError> {
     Ok(match value {
-        Value::Map(map) => match (map.len(), map.get("input").and_then(Value::as_text)) {
-            (1, Some(name)) => {
-                let value = inputs.get(name).ok_or_else(|| {
+        Value::Map(map) => {
+            match (map.len(), map.get("input").and_then(Value::as_text)) {
+                (1, Some(name)) => stands_for(name).ok_or_else(|| {
                     EngineError::invalid(
                         "task.input",
                         format!("the chain binds input `{name}`, which the task does not have"),
                     )
-                })?;
-                Value::from([("exact", value.clone())])
+                })?,
+                // `{"exact": {"input": …}}` would bind to a constraint inside a value, which nothing ever equals.
+                _ if map.get("exact").or(map.get("one_of")).is_some_and(names_input) => {
+                    return Err(EngineError::invalid(
+                        "task.chain",
+                        "write {\"input\": \"name\"} in place of the whole constraint, not inside `exact` or `one_of`",
+                    ));
+                }
+                _ => Value::Map(
+                    map.iter()
+                        .map(|(k, v)| Ok((k.clone(), bind(v, stands_for)?)))
+                        .collect::<Result<_, EngineError>>()?,
+                ),
             }
-            // `{"exact": {"input": …}}` would bind to a constraint inside a value, which nothing ever equals.
-            _ if map.get("exact").or(map.get("one_of")).is_some_and(names_input) => {
-                return Err(EngineError::invalid(
-                    "task.chain",
-                    "write {\"input\": \"name\"} in place of the whole constraint, not inside `exact` or `one_of`",
-                ));
-            }
-            _ => Value::Map(
-                map.iter()
-                    .map(|(k, v)| Ok((k.clone(), bind(v, inputs)?)))
-                    .collect::<Result<_, EngineError>>()?,
-            ),
-        },
-        Value::List(items) => Value::List(items.iter().map(|v| bind(v, inputs)).collect::<Result<_, _>>()?),
+        }
+        Value::List(items) => {
+            Value::List(items.iter().map(|v| bind(v, stands_for)).collect::<Result<_, _>>()?)
+        }
         other => other.clone(),
     })
 }

@@ -80,6 +80,8 @@ pub struct Trace {
     pub initiator: PrincipalId,
     /// The intent in that person's words.
     pub intent: String,
+    /// The template it came from.
+    pub template: Option<String>,
     /// When the task was opened.
     pub opened: Time,
     /// How it ended, if it did.
@@ -268,6 +270,7 @@ fn traced(
         task: explained.task.clone(),
         initiator: explained.initiator.clone(),
         intent: explained.intent.clone(),
+        template: task.opening().template.clone(),
         opened: task.opened(),
         ended: match task.state() {
             TaskState::Ended { cause, at, reason } => Some((*cause, *at, reason.clone())),

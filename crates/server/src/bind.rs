@@ -11,7 +11,9 @@ use futures_util::future::BoxFuture;
 
 use crate::body::Reply;
 use crate::guard::{self, Ask};
-use crate::handle::{admin, approvals, audit, decisions, events, halts, leases, oauth, status, tasks};
+use crate::handle::{
+    admin, approvals, audit, decisions, events, halts, leases, oauth, status, tasks, templates,
+};
 use crate::refusal::Refusal;
 use crate::state::ServerState;
 
@@ -137,6 +139,11 @@ fn handler(name: &str) -> Option<Handler> {
         "use_policies" => person!(admin::use_policies),
         "replay_policies" => person!(admin::replay_policies),
         "open_task" => person!(tasks::open),
+        "templates" => person!(templates::list),
+        "template" => person!(templates::one),
+        "add_template" => person!(templates::add),
+        "remove_template" => person!(templates::remove),
+        "open_from_template" => person!(templates::open),
         "tasks" => person!(tasks::list),
         "task" => person!(tasks::one),
         "task_events" => person!(tasks::events),

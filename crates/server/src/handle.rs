@@ -11,3 +11,4 @@ pub(crate) mod leases;
 pub(crate) mod oauth;
 pub(crate) mod status;
 pub(crate) mod tasks;
+pub(crate) mod templates;

@@ -676,6 +676,7 @@ pub(crate) fn trace(trace: &Trace) -> Result<TraceView, Refusal> {
     Ok(TraceView {
         initiator: trace.initiator.clone(),
         intent: trace.intent.clone(),
+        template: trace.template.clone(),
         task: trace.task.clone(),
         opened: trace.opened,
         ended: trace.ended.as_ref().map(|(why, at, reason)| TraceEnd {

@@ -325,6 +325,9 @@ pub struct TraceView {
     pub initiator: PrincipalId,
     /// The intent in that person's words.
     pub intent: String,
+    /// The template the task came from; `NAME@VERSION` is one that is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// The task.
     #[schema(value_type = String)]
     pub task: TaskId,

@@ -52,11 +52,11 @@ pub(crate) struct Run {
     /// The intent of the task to open
     #[arg(long, required_unless_present = "task")]
     intent: Option<String>,
-    /// A file with the chain and limits of the task to open
-    #[arg(short, long, value_name = "FILE", conflicts_with = "task")]
-    template: Option<PathBuf>,
+    /// The template of the task to open: registered, as NAME@VERSION, or a file
+    #[arg(short, long, value_name = "NAME@VERSION|FILE", conflicts_with = "task")]
+    template: Option<String>,
     /// An input of the task to open, as NAME=VALUE
-    #[arg(long = "var", value_name = "NAME=VALUE", conflicts_with = "task")]
+    #[arg(long = "var", visible_alias = "input", value_name = "NAME=VALUE", conflicts_with = "task")]
     vars: Vec<String>,
     /// How long the opened task may take, such as 20m
     #[arg(long, value_name = "TIME", conflicts_with = "task")]
@@ -91,15 +91,15 @@ async fn task(ctx: &Ctx, run: &Run) -> Result<(TaskId, Option<People>), Failure>
     if let Some(task) = &run.task {
         return Ok((task.clone(), None));
     }
-    let ask = super::task::ask(&Open {
+    let open = Open {
         intent: run.intent.clone().unwrap_or_default(),
         template: run.template.clone(),
         agent: Some(run.agent.clone()),
         vars: run.vars.clone(),
         ttl: run.ttl.clone(),
-    })?;
+    };
     let people = ctx.people()?;
-    let opened = people.open_task(&ask).await?;
+    let (_, opened) = super::task::opened(&people, &open).await?;
     ctx.out.say(&format!(" task {} for {}", opened.task, run.agent));
     Ok((opened.task, Some(people)))
 }

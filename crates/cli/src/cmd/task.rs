@@ -1,12 +1,16 @@
 //! `task open|ls|show|watch|end|template`: a declared intent, what it may do, and how it went.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
-use bailiwick_api::wire::{EndCause, EventView, GrantView, TaskDetail, TaskEnd, TaskOpen, TaskOpened};
+use bailiwick_api::client::People;
+use bailiwick_api::wire::{
+    EndCause, EventView, GrantView, TaskDetail, TaskEnd, TaskOpen, TaskOpened, TemplateOpen,
+};
 use bailiwick_core::input::{BadInput, InputTypes, complete};
+use bailiwick_core::template::TemplateId;
 use bailiwick_core::value::Value;
-use bailiwick_core::{AgentId, TaskId};
+use bailiwick_core::{AgentId, TaskId, TemplateName};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::agent::{capability, toll};
@@ -40,7 +44,7 @@ pub(crate) enum Task {
         #[arg(long)]
         once: bool,
     },
-    /// Templates: check them, list them, print their schema
+    /// Templates: check files of them; register, list, show and remove versions at the server
     #[command(subcommand)]
     Template(TemplateCmd),
     /// End a task; everything it holds is revoked
@@ -71,14 +75,14 @@ pub(crate) struct Open {
     /// What is to be done, in your own words
     #[arg(long)]
     pub(super) intent: String,
-    /// A file with agent, chain and limits
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) template: Option<PathBuf>,
+    /// A registered template as NAME@VERSION (or NAME, its newest), or a file with agent, chain and limits
+    #[arg(short, long, value_name = "NAME@VERSION|FILE")]
+    pub(super) template: Option<String>,
     /// The first agent, if no template names it
     #[arg(long)]
     pub(super) agent: Option<AgentId>,
     /// An input, as NAME=VALUE; a value that is JSON is read as JSON
-    #[arg(long = "var", value_name = "NAME=VALUE")]
+    #[arg(long = "var", visible_alias = "input", value_name = "NAME=VALUE")]
     pub(super) vars: Vec<String>,
     /// How long the window stays open, such as 20m
     #[arg(long, value_name = "TIME")]
@@ -97,19 +101,43 @@ pub(crate) async fn run(ctx: &Ctx, task: Task) -> Done {
 }
 
 async fn open(ctx: &Ctx, open: Open) -> Done {
-    let ask = ask(&open)?;
-    let opened = ctx.people()?.open_task(&ask).await?;
-    ctx.out.show(&opened, |paint| was_opened(&ask, &opened, paint));
+    let (agent, opened) = opened(&ctx.people()?, &open).await?;
+    ctx.out.show(&opened, |paint| was_opened(&agent, &opened, paint));
     if let Some(weaker) = &opened.weaker {
         ctx.out.say(&format!(" {}", ctx.out.talk.yellow(weaker)));
     }
     Ok(())
 }
 
-/// What is asked of the server.
-pub(super) fn ask(open: &Open) -> Result<TaskOpen, Failure> {
+/// Opens a task as it is described, and says with which agent it begins.
+pub(super) async fn opened(people: &People, open: &Open) -> Result<(AgentId, TaskOpened), Failure> {
+    let Some(named) = open.template.as_deref().filter(|written| is_registered(written)) else {
+        let ask = ask(open)?;
+        let opened = people.open_task(&ask).await?;
+        return Ok((ask.agent, opened));
+    };
+    let held = people.template(named).await?;
+    let ask = TemplateOpen {
+        intent: open.intent.clone(),
+        inputs: inputs(&open.vars, &held.says.inputs)?,
+        agent: open.agent.clone(),
+        ttl_s: open.ttl.as_deref().map(duration_secs).transpose()?,
+    };
+    // The version that was read: the values were read by its types.
+    let opened = people.open_from(&held.template, &ask).await?;
+    Ok((held.says.agent, opened))
+}
+
+/// Whether this names a template of the server. A name without a version could be a file, and then is one.
+fn is_registered(written: &str) -> bool {
+    let bare = || TemplateName::parse(written).is_ok() && !Path::new(written).exists();
+    TemplateId::parse(written).is_ok() || bare()
+}
+
+/// What is asked of the server, where it has no template for it.
+fn ask(open: &Open) -> Result<TaskOpen, Failure> {
     let template = match &open.template {
-        Some(path) => super::template::usable(path)?,
+        Some(path) => super::template::usable(Path::new(path))?,
         None => Template::default(),
     };
     let agent = open.agent.clone().or(template.agent);
@@ -167,14 +195,14 @@ pub(crate) fn duration_secs(text: &str) -> Result<u64, Failure> {
     number.checked_mul(each).filter(|secs| *secs > 0).ok_or_else(bad)
 }
 
-fn was_opened(ask: &TaskOpen, opened: &TaskOpened, paint: Paint) -> String {
+fn was_opened(agent: &AgentId, opened: &TaskOpened, paint: Paint) -> String {
     let held: Vec<String> =
         opened.capabilities.iter().map(|c| format!("         {}", capability(c))).collect();
     format!(
         "task     {}   ends {}\nagent    {} with grant {}\nholds\n{}",
         paint.bold(opened.task.as_str()),
         moment(opened.until),
-        ask.agent,
+        agent,
         opened.grant,
         held.join("\n")
     )

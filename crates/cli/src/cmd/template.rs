@@ -1,7 +1,12 @@
-//! `task template check|ls|schema`: templates looked at before a task is opened from them.
+//! `task template`: files of templates looked at before a task is opened from them (`check`, `ls`, `schema`), and versions
+//! of them registered at the server (`add`, `list`, `show`, `remove`).
 
 use std::path::{Path, PathBuf};
 
+use bailiwick_api::wire::{TemplateAdd, TemplateView};
+use bailiwick_core::TemplateName;
+use bailiwick_core::input::{InputType, InputTypes};
+use bailiwick_core::template::TaskTemplate;
 use bailiwick_core::tool::Manifest;
 use clap::Subcommand;
 use serde_json::json;
@@ -33,6 +38,34 @@ pub(crate) enum TemplateCmd {
     },
     /// Print the JSON Schema of templates, for editors
     Schema,
+    /// Register a template at the server, so that tasks are opened by its name
+    Add {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Its name, instead of the one in the file
+        #[arg(long)]
+        name: Option<TemplateName>,
+        /// Its number, the one after the last; needed where there is a version already
+        #[arg(long = "as-version", value_name = "N")]
+        number: Option<u32>,
+    },
+    /// List the templates that are registered at the server
+    List {
+        /// Also versions that were removed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one that is registered
+    Show {
+        /// NAME@VERSION, or NAME for its newest
+        template: String,
+    },
+    /// Let no further task be opened from a version; those that were go on
+    Remove {
+        /// NAME@VERSION
+        template: String,
+    },
 }
 
 pub(crate) async fn run(ctx: &Ctx, command: TemplateCmd) -> Done {
@@ -43,8 +76,127 @@ pub(crate) async fn run(ctx: &Ctx, command: TemplateCmd) -> Done {
             ctx.out.print(schema::printed().trim_end());
             Ok(())
         }
+        TemplateCmd::Add { file, name, number } => add(ctx, &file, name, number).await,
+        TemplateCmd::List { all } => list(ctx, all).await,
+        TemplateCmd::Show { template } => {
+            let held = ctx.people()?.template(&template).await?;
+            ctx.out.show(&held, |paint| shown(&held, paint));
+            Ok(())
+        }
+        TemplateCmd::Remove { template } => {
+            let held = ctx.people()?.remove_template(&template).await?;
+            ctx.out
+                .show(&held, |_| format!("{} was removed; no further task is opened from it", held.template));
+            Ok(())
+        }
     }
 }
+
+// ---- at the server
+
+async fn add(ctx: &Ctx, path: &Path, name: Option<TemplateName>, version: Option<u32>) -> Done {
+    let (file, template) = read(path, &yaml::slurp(path)?)?;
+    let (world, _) = world(ctx).await;
+    let found = findings(&path.display().to_string(), &file, world.as_ref());
+    if let Some(finding) = found.into_iter().find(|f| f.grade == Grade::Error) {
+        return Err(mistaken(path, &finding));
+    }
+    let unnamed = || {
+        let next = "Write `template: NAME` in it, or say --name.";
+        Failure::usage(format!("{} does not say its name", path.display()), next)
+    };
+    let name = match name {
+        Some(name) => name,
+        None => TemplateName::parse(template.template.as_deref().ok_or_else(unnamed)?)?,
+    };
+    let ask = TemplateAdd { name, version, template: said(path, template)? };
+    let held = ctx.people()?.add_template(&ask).await?;
+    ctx.out.show(&held, |paint| {
+        let id = paint.bold(&held.template);
+        format!(
+            "{id} is registered\nopen     bailiwick task open --template {} --intent \"…\"{}",
+            held.template,
+            asks(&held)
+        )
+    });
+    Ok(())
+}
+
+/// A template in the words of the server.
+fn said(path: &Path, template: Template) -> Result<TaskTemplate, Failure> {
+    let nobody =
+        || Failure::usage(format!("{} does not say which agent begins", path.display()), "Add `agent`.");
+    Ok(TaskTemplate {
+        about: template.about,
+        agent: template.agent.ok_or_else(nobody)?,
+        inputs: template.inputs,
+        chain: template.chain,
+        ttl_s: template.ttl.as_deref().map(crate::cmd::task::duration_secs).transpose()?,
+        asks: template.asks,
+        handoffs: template.handoffs,
+        depth: template.depth,
+        refusals: template.refusals,
+        seeking: template.seeking,
+    })
+}
+
+/// The inputs as they are asked for on the command line.
+fn asks(held: &TemplateView) -> String {
+    let needed = held.says.inputs.iter().filter(|(_, input)| !input.optional && input.default.is_none());
+    needed.map(|(name, _)| format!(" --input {name}=…")).collect()
+}
+
+async fn list(ctx: &Ctx, all: bool) -> Done {
+    let mut held = ctx.people()?.templates().await?;
+    held.retain(|t| all || t.removed.is_none());
+    ctx.out.show(&held, |paint| {
+        let rows = held.iter().map(|t| {
+            let name = if t.removed.is_some() { paint.dim(&t.template) } else { t.template.clone() };
+            let inputs = in_words(&t.says.inputs);
+            let about = plain(t.says.about.as_deref().unwrap_or(""), 60);
+            vec![name, t.says.agent.to_string(), inputs, about, t.by.to_string()]
+        });
+        table(paint, &["template", "agent", "inputs", "about", "by"], rows.collect())
+    });
+    Ok(())
+}
+
+fn shown(held: &TemplateView, paint: Paint) -> String {
+    let says = &held.says;
+    let mut lines = vec![
+        format!("template {}   registered by {}", paint.bold(&held.template), held.by),
+        format!("agent    {}", says.agent),
+        format!("inputs   {}", in_words(&says.inputs)),
+    ];
+    lines.extend(held.removed.iter().map(|by| paint.yellow(&format!("removed  by {by}"))));
+    lines.extend(says.about.iter().map(|about| format!("about    {}", plain(about, 200))));
+    lines.extend(says.ttl_s.map(|ttl| format!("ttl      {ttl} s at most")));
+    let limits = [
+        ("asks", says.asks),
+        ("handoffs", says.handoffs),
+        ("depth", says.depth.map(u32::from)),
+        ("refusals", says.refusals),
+        ("seeking", says.seeking),
+    ];
+    lines.extend(limits.iter().filter_map(|(name, n)| n.map(|n| format!("{name:<8} {n}"))));
+    let chain = says.chain.as_ref().and_then(|chain| serde_json::to_string_pretty(chain).ok());
+    lines.push(match chain {
+        Some(chain) => format!("chain    {}", chain.replace('\n', "\n         ")),
+        None => paint.yellow("chain    none: order, counts and arguments of its tasks are not held"),
+    });
+    lines.join("\n")
+}
+
+fn in_words(inputs: &InputTypes) -> String {
+    let input = |(name, declared): (&String, &InputType)| {
+        let open = declared.optional || declared.default.is_some();
+        format!("{name}{}: {}", if open { "?" } else { "" }, declared.in_words())
+    };
+    let inputs: Vec<String> = inputs.iter().map(input).collect();
+    if inputs.is_empty() { "not declared".to_owned() } else { plain(&inputs.join(", "), 100) }
+}
+
+// ---- in files
 
 /// A template that a task may be opened from. One that declares its inputs has nothing wrong with it; one that
 /// does not is taken as it is, and the task says that it has weaker guarantees.
@@ -54,11 +206,13 @@ pub(crate) fn usable(path: &Path) -> Result<Template, Failure> {
     let error = found.into_iter().find(|f| f.grade == Grade::Error && !template.inputs.is_empty());
     match error {
         None => Ok(template),
-        Some(finding) => {
-            let next = format!("See everything with `bailiwick task template check {}`.", path.display());
-            Err(Failure::new(crate::fail::Exit::Usage, finding.code, finding.to_string(), next))
-        }
+        Some(finding) => Err(mistaken(path, &finding)),
     }
+}
+
+fn mistaken(path: &Path, finding: &Finding) -> Failure {
+    let next = format!("See everything with `bailiwick task template check {}`.", path.display());
+    Failure::new(crate::fail::Exit::Usage, finding.code, finding.to_string(), next)
 }
 
 async fn check(ctx: &Ctx, paths: &[PathBuf], alone: bool) -> Done {
@@ -175,16 +329,11 @@ fn ls(ctx: &Ctx, paths: &[PathBuf]) -> Done {
         .collect();
     ctx.out.show(&documents, |paint| {
         let rows = templates.iter().map(|(file, t, steps)| {
-            let input = |(name, declared): (&String, &bailiwick_core::input::InputType)| {
-                let open = declared.optional || declared.default.is_some();
-                format!("{name}{}: {}", if open { "?" } else { "" }, declared.in_words())
-            };
-            let inputs: Vec<String> = t.inputs.iter().map(input).collect();
             vec![
                 t.template.clone().unwrap_or_else(|| "-".to_owned()),
                 t.agent.as_ref().map_or("-".to_owned(), ToString::to_string),
                 steps.to_string(),
-                if inputs.is_empty() { "not declared".to_owned() } else { plain(&inputs.join(", "), 100) },
+                in_words(&t.inputs),
                 plain(t.about.as_deref().unwrap_or(""), 60),
                 file.display().to_string(),
             ]

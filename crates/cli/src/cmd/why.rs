@@ -242,6 +242,9 @@ pub(crate) fn five_answers(trace: &TraceView, paint: Paint) -> String {
         ),
         row("approval", &approval),
     ];
+    rows.extend(
+        trace.template.iter().map(|template| row("from", &format!("template {}", plain(template, 80)))),
+    );
     rows.extend(trace.decision.weaker.iter().map(|weaker| row("declared", &paint.yellow(weaker))));
     rows.join("\n")
 }

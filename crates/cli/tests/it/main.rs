@@ -15,4 +15,5 @@ mod quickstart;
 mod shop;
 mod ssh;
 mod support;
+mod templates;
 mod tools;

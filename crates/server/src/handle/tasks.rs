@@ -26,7 +26,11 @@ const DEPTH: u8 = 4;
 const LIST_MAX: usize = 1000;
 
 pub(crate) async fn open(state: ServerState, by: Person, ask: Ask) -> Result<Reply, Refusal> {
-    let new: TaskOpen = body::json(&ask.body)?;
+    opened(&state, by, body::json(&ask.body)?).await
+}
+
+/// Opens a task; what it leaves out is filled in.
+pub(super) async fn opened(state: &ServerState, by: Person, new: TaskOpen) -> Result<Reply, Refusal> {
     let hands_off = new.chain.as_ref().is_some_and(has_handoffs);
     let opened = state
         .engine
