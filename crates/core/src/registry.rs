@@ -113,7 +113,6 @@ pub struct PolicyVersion {
 }
 
 /// What happens to the registry.
-#[expect(clippy::large_enum_variant, reason = "one event at a time is held, and it is written at once")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event", deny_unknown_fields)]
 pub enum RegistryEvent {

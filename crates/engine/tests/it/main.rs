@@ -8,5 +8,6 @@ mod kills;
 mod leases;
 mod memory;
 mod stories;
+mod templates;
 mod trust;
 mod world;
