@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::constraint::split_url;
 use crate::ids::ApprovalId;
 use crate::tool::{Arg, ResultRule, Role, Trust, When};
-use crate::typed::{ValueType, phone};
+use crate::typed::{ValueType, phone, readings};
 use crate::value::{Digest, Value};
 
 /// The type by which two values are compared.
@@ -268,16 +268,14 @@ impl Written {
 /// The forms, folded, in which a result rule of any type could trust a written leaf later, without those that were
 /// explained when it was written.
 fn unexplained_forms(leaf: &str, explained: &Explained) -> BTreeSet<String> {
-    let by_shape = [Trust::Exact, Trust::Text, Trust::Lines].into_iter().flat_map(|t| trusted(t, None, leaf));
-    let by_type = ValueType::PLAIN
-        .iter()
-        .flat_map(|of| [Trust::Exact, Trust::Lines].into_iter().flat_map(|t| trusted(t, Some(of), leaf)));
+    let parts = core::iter::once(leaf).chain(lines_and_tails(leaf).filter(|part| *part != leaf));
     let plain = identify(leaf);
     let known = |id: &Identifier| explained.origin_of(id).is_some();
     // The same text under another type is the same writing: explained once, it was no invention.
     let whole = known(&plain) || explained.record(leaf.trim()).is_some();
-    by_shape
-        .chain(by_type)
+    parts
+        .flat_map(readings)
+        .chain(scan(leaf))
         .filter(|id| !known(id) && (!whole || id.text != plain.text))
         .map(|id| folded(&id.text))
         .collect()
@@ -405,7 +403,7 @@ pub fn identify(text: &str) -> Identifier {
     if let Some(account) = as_account(text) {
         return Identifier::of_kind(Kind::Account, account);
     }
-    if let Some(phone) = phone(text).filter(|phone| phone.starts_with('+')) {
+    if let Some(phone) = text.starts_with('+').then(|| phone(text)).flatten() {
         return Identifier::of_kind(Kind::Phone, phone);
     }
     if let Some(url) = as_url(text) {
@@ -495,6 +493,9 @@ fn mentioned_links(text: &str) -> Vec<Identifier> {
 /// ahead, and what they took is not looked at again: linear in the text.
 fn link_at(ahead: &str, run: &str, after: &str) -> Option<(Identifier, usize)> {
     let scheme = ahead.strip_suffix("://").map(|head| head.rsplit(|c| !in_host(c)).next().unwrap_or(""));
+    if scheme.is_none() && !run.contains('.') {
+        return None;
+    }
     let host = run.trim_matches(['.', '-']).to_ascii_lowercase();
     let in_address = (ahead.ends_with('@') && ahead.trim_end_matches('@').ends_with(in_local))
         || after.strip_prefix('@').is_some_and(|domain| domain.starts_with(in_host));
@@ -530,12 +531,25 @@ fn spaced_accounts(text: &str) -> Vec<Identifier> {
         let mut joined = String::new();
         for word in words.iter().skip(start).take(9) {
             joined.push_str(word.trim_end_matches(['.', ',', ';']));
+            if !begins_like_account(&joined) {
+                break;
+            }
             if let Some((account, true)) = account_shape(&joined) {
                 out.push(Identifier::of_kind(Kind::Account, account));
             }
         }
     }
     out
+}
+
+/// Whether more characters could make this an account: two letters, two digits, and no more than 34 in all.
+fn begins_like_account(text: &str) -> bool {
+    text.len() <= ACCOUNT_MAX
+        && text.bytes().enumerate().all(|(at, b)| match at {
+            0 | 1 => b.is_ascii_alphabetic(),
+            2 | 3 => b.is_ascii_digit(),
+            _ => b.is_ascii_alphanumeric(),
+        })
 }
 
 /// International telephone numbers: from each `+` on, as far as digits and what may stand between them go.
@@ -567,12 +581,9 @@ fn is_domain(text: &str) -> bool {
             && !l.starts_with('-')
             && !l.ends_with('-')
     };
-    let parts: Vec<&str> = text.split('.').collect();
-    parts.len() >= 2
-        && parts.iter().all(|l| label(l))
-        && parts.last().is_some_and(|tld| {
-            tld.starts_with("xn--") || tld.len() >= 2 && tld.bytes().all(|b| b.is_ascii_lowercase())
-        })
+    text.rsplit_once('.').is_some_and(|(_, tld)| {
+        tld.starts_with("xn--") || tld.len() >= 2 && tld.bytes().all(|b| b.is_ascii_lowercase())
+    }) && text.split('.').all(label)
 }
 
 /// ISO 13616: two letters, two check digits, 11 to 30 more. Written with blanks, the check digits must hold, so
@@ -589,11 +600,19 @@ pub(crate) fn account_checked(text: &str) -> Option<String> {
     account_shape(text).filter(|(_, checked)| *checked).map(|(account, _)| account)
 }
 
+/// Characters of an account without its blanks (ISO 13616).
+const ACCOUNT_MIN: usize = 15;
+const ACCOUNT_MAX: usize = 34;
+
 /// The account a text could be, without blanks and case, and whether its check digits hold.
 fn account_shape(text: &str) -> Option<(String, bool)> {
-    let compact: String = text.chars().filter(|c| *c != ' ').map(|c| c.to_ascii_uppercase()).collect();
+    let solid = || text.bytes().filter(|b| *b != b' ');
+    if text.len() < ACCOUNT_MIN || !solid().all(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let compact: String = solid().take(ACCOUNT_MAX + 1).map(|b| char::from(b.to_ascii_uppercase())).collect();
     let bytes = compact.as_bytes();
-    if !(15..=34).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_alphanumeric) {
+    if !(ACCOUNT_MIN..=ACCOUNT_MAX).contains(&bytes.len()) {
         return None;
     }
     let (country, rest) = bytes.split_at_checked(2)?;
@@ -626,12 +645,16 @@ const COMMON_TLDS: [&str; 20] = [
 ];
 
 fn as_url(text: &str) -> Option<String> {
-    let lower_scheme = text.get(..8).map(|head| head.to_ascii_lowercase()).unwrap_or_default();
-    if lower_scheme.starts_with("http://") || lower_scheme.starts_with("https://") {
+    let begins =
+        |scheme: &str| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme));
+    if begins("https://") || (begins("http://") && text.len() > "http://".len()) {
         return Some(normal_url(text));
     }
     let end = text.find(['/', '?', '#']).unwrap_or(text.len());
     let (host, tail) = text.split_at(end);
+    if !host.contains('.') {
+        return None;
+    }
     let host = host.to_ascii_lowercase();
     let bare = host
         .rsplit_once(':')
@@ -736,14 +759,16 @@ fn trusted(trust: Trust, of: Option<&ValueType>, text: &str) -> Vec<Identifier> 
     match trust {
         Trust::Exact => identify(text).into_iter().collect(),
         Trust::Text => scan(text).into_iter().collect(),
-        Trust::Lines => text
-            .lines()
-            .flat_map(|line| {
-                let tail = line.split_once(": ").map(|(_, tail)| tail);
-                [Some(line), tail].into_iter().flatten().filter_map(identify)
-            })
-            .collect(),
+        Trust::Lines => lines_and_tails(text).filter_map(identify).collect(),
     }
+}
+
+/// Each line, and what stands in it after a label: the value in `Host: web-3`.
+fn lines_and_tails(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| {
+        let tail = line.split_once(": ").map(|(_, tail)| tail);
+        [Some(line), tail].into_iter().flatten()
+    })
 }
 
 /// How many values that nobody vouches for one result shows, at most: for telling people where one came from.

@@ -7,6 +7,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::origin::{Identifier, Kind, account_checked, identify};
@@ -48,18 +49,6 @@ pub struct BadType(String);
 const RECORD_MAX: usize = 48;
 
 impl ValueType {
-    /// All types but records, for whoever has to try each.
-    pub const PLAIN: [ValueType; 8] = [
-        ValueType::Address,
-        ValueType::Url,
-        ValueType::Account,
-        ValueType::Iban,
-        ValueType::Phone,
-        ValueType::Path,
-        ValueType::Date,
-        ValueType::Amount,
-    ];
-
     /// Reads the name of a type.
     pub fn parse(text: &str) -> Result<Self, BadType> {
         let bad = || BadType(text.chars().take(64).flat_map(char::escape_default).collect());
@@ -136,11 +125,26 @@ impl core::fmt::Display for ValueType {
     }
 }
 
+/// Every value that a text is, under any type but records, and as what it looks like by itself.
+pub(crate) fn readings(text: &str) -> Vec<Identifier> {
+    let text = text.trim();
+    let itself = identify(text);
+    let host = if itself.kind == Kind::Url { None } else { bare_host(text) };
+    let by_shape = [ValueType::Iban, ValueType::Phone, ValueType::Path, ValueType::Date, ValueType::Amount];
+    let mut found = Vec::from([itself]);
+    found.extend(host);
+    found.extend(by_shape.iter().filter_map(|of| of.identify(text)));
+    found
+}
+
 /// A host that only its stated type makes a URL: `intranet.example`, with an unusual top-level domain.
 fn bare_host(text: &str) -> Option<Identifier> {
+    let odd = |c: char| c.is_whitespace() || c == '@' || c == '\\';
+    if !text.contains('.') || text.contains(odd) || text.contains("://") {
+        return None;
+    }
     let url = identify(&format!("http://{text}"));
-    let one_word = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '@' || c == '\\');
-    (one_word && !text.contains("://") && url.kind == Kind::Url && url.text.contains('.')).then_some(url)
+    (url.kind == Kind::Url && url.text.contains('.')).then_some(url)
 }
 
 /// ITU-T E.164 allows 15 digits. With a `+` it is international, without one it is what is dialled at home.
@@ -207,7 +211,7 @@ fn amount(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
+    use alloc::collections::BTreeSet;
     use proptest::prelude::*;
 
     fn read(of: &str, text: &str) -> Option<String> {
@@ -294,8 +298,19 @@ mod tests {
         prop_oneof![words.prop_map(ToString::to_string), "[ -~]{0,12}"]
     }
 
+    const PLAIN: [ValueType; 8] = [
+        ValueType::Address,
+        ValueType::Url,
+        ValueType::Account,
+        ValueType::Iban,
+        ValueType::Phone,
+        ValueType::Path,
+        ValueType::Date,
+        ValueType::Amount,
+    ];
+
     fn any_type() -> impl Strategy<Value = ValueType> {
-        let mut all: Vec<ValueType> = ValueType::PLAIN.to_vec();
+        let mut all: Vec<ValueType> = PLAIN.to_vec();
         all.extend(["file", "mail"].map(|of| ValueType::Record(of.to_string())));
         prop::sample::select(all)
     }
@@ -328,6 +343,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_readings_of_a_text_are_those_of_all_types(text in any_text(), more in any_text(), by in "[ :./@]{0,1}") {
+            let text = format!("{text}{by}{more}");
+            let all = PLAIN.iter().filter_map(|of| of.identify(&text)).chain([identify(&text)]);
+            let all: BTreeSet<Identifier> = all.collect();
+            prop_assert_eq!(readings(&text).into_iter().collect::<BTreeSet<_>>(), all);
+        }
+
         // proves: A02, N1
         #[test]
         fn two_values_are_one_only_where_their_type_says_so(a in any_text(), b in any_text(), of in any_type()) {
