@@ -42,6 +42,7 @@ impl Engine {
             let left = (ruling.decided().outcome == Ruled::Allow)
                 .then(|| Deposit::of_call(task, manifest, ruling.decided(), &call.args))
                 .flatten();
+            let left = self.news(left).await;
             let rows = self.written_rows(left.as_ref(), now, request.decision.as_str());
             let committed = ruling
                 .commit(async |at, events| self.append_with(&caller.task, task, at, &events, now, rows).await)

@@ -158,6 +158,13 @@ impl Engine {
         Ok(look(&*self.inner.memory.read().await))
     }
 
+    /// What an act leaves that is not known already.
+    pub(crate) async fn news(&self, deposit: Option<Deposit>) -> Option<Deposit> {
+        let deposit = deposit?;
+        let known = self.inner.memory.read().await.covers(&deposit);
+        (!known).then_some(deposit)
+    }
+
     /// The rows of what an act leaves, to be appended with its event.
     pub(crate) fn written_rows(&self, deposit: Option<&Deposit>, now: Time, place: &str) -> Vec<ViewPut> {
         let view = written_view(&self.inner.config.tenant);

@@ -164,6 +164,16 @@ impl Memory {
         }
     }
 
+    /// Whether everything that an act leaves is known already, under labels at least as strict.
+    pub(crate) fn covers(&self, deposit: &Deposit) -> bool {
+        let covered = |marks: &HashMap<u64, usize>, mark: &u64| {
+            let held = marks.get(mark).and_then(|at| self.labels.get(*at));
+            held.is_some_and(|held| held.join(&deposit.label) == *held)
+        };
+        deposit.marks.iter().all(|mark| covered(&self.marks, mark))
+            && deposit.records.iter().all(|mark| covered(&self.records, mark))
+    }
+
     /// Whether a value that a result brings may be an agent's own words.
     pub(crate) fn may_be(&self, id: &Identifier) -> bool {
         self.full || self.marks.contains_key(&mark(id))

@@ -76,7 +76,7 @@ impl Engine {
                     (reported, left)
                 })
                 .await?;
-            let now = self.now();
+            let (left, now) = (self.news(left).await, self.now());
             let rows = self.written_rows(left.as_ref(), now, &format!("{decision}-made"));
             let end = task.end_after(&reported);
             let facts: Vec<TaskEvent> = std::iter::once(TaskEvent::Reported(reported)).chain(end).collect();
