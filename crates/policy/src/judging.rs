@@ -281,6 +281,41 @@ fn what_the_set_was_not_compiled_for_is_an_error() {
     assert_eq!(verdict(&set, &act.with(r#"{"amount":"lots"}"#)), "error", "an amount that is no number");
 }
 
+// proves: INV5
+#[test]
+fn what_one_act_was_made_of_says_nothing_of_the_next() {
+    let set = set("@id(\"all\") permit (principal, action, resource);
+        @id(\"prod\") forbid (principal, action, resource is Vm) when { resource has env && resource.env == \"prod\" };
+        @id(\"desk\") forbid (principal in Class::\"desk\", action, resource);
+        @id(\"omar\") forbid (principal, action, resource) when { principal.owner == Person::\"omar\" };");
+    let act = |env: &str, class: &str, owner: &str| {
+        let mut act = call("cloud.vm.restart", "db-1");
+        act.resource.attrs = BTreeMap::from([("env".to_owned(), env.to_owned())]);
+        act.agent = Agent { owner: person(owner), ..agent("remediator", class) };
+        act
+    };
+    for _ in 0..2 {
+        assert_eq!(verdict(&set, &act("dev", "ops", "dana")), "permit all");
+        assert_eq!(
+            verdict(&set, &act("prod", "ops", "dana")),
+            "deny prod",
+            "the same machine, known otherwise"
+        );
+        assert_eq!(
+            verdict(&set, &act("dev", "desk", "dana")),
+            "deny desk",
+            "the same agent in another class"
+        );
+        assert_eq!(verdict(&set, &act("dev", "ops", "omar")), "deny omar", "the same agent of another owner");
+    }
+    for n in 0..3_000 {
+        let mut other = act("dev", "ops", "dana");
+        other.resource.name = format!("vm-{n}");
+        assert_eq!(verdict(&set, &other), "permit all");
+    }
+    assert_eq!(verdict(&set, &act("prod", "ops", "dana")), "deny prod");
+}
+
 // proves: A75, INV6
 #[test]
 fn a_set_that_no_longer_compiles_denies_everything_and_keeps_its_version() {

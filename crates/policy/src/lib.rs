@@ -6,6 +6,7 @@
 
 mod defaults;
 pub mod diff;
+mod entities;
 mod errors;
 mod explain;
 mod index;

@@ -4,6 +4,7 @@
 //! such as a tool that was reclassified since the set was compiled, is an error, and an error denies.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use bailiwick_core::PrincipalId;
 use bailiwick_core::agent::Agent;
@@ -15,6 +16,7 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Expr,
 };
 
+use crate::entities::Kept;
 use crate::index::{Name, Names};
 use crate::needs::Needs;
 use crate::schema::{HANDOFF, SchemaInputs, ToolShape, groups};
@@ -23,7 +25,7 @@ use crate::schema::{HANDOFF, SchemaInputs, ToolShape, groups};
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) request: Request,
-    pub(crate) entities: Entities,
+    pub(crate) entities: Arc<Entities>,
 }
 
 /// An act as far as it takes to find the rules that can apply.
@@ -48,6 +50,7 @@ pub(crate) struct Vocabulary {
     kinds: HashMap<String, (EntityTypeName, BTreeSet<String>)>,
     tools: HashMap<String, (ToolShape, ActionForm)>,
     handoff: ActionForm,
+    kept: Kept,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,7 @@ impl Vocabulary {
             kinds: kinds.collect::<Result<_, String>>()?,
             tools: tools.collect(),
             handoff: form(HANDOFF, &[]),
+            kept: Kept::default(),
         })
     }
 
@@ -119,13 +123,14 @@ impl Vocabulary {
         let mut members = Members { needs, pairs: Vec::new() };
         self.of_the_deed(facts, &seen, &mut members)?;
         self.of_the_task(facts, &mut members);
-        let principal = self.agent_entity(facts.agent)?;
         let context = Context::from_pairs(members.pairs).map_err(|e| e.to_string())?;
-        let (who, what) = (principal.uid(), seen.resource.uid());
+        let (who, what) = (uid(&self.agent, facts.agent.id.as_str()), seen.resource.uid());
         let request =
             Request::new(who, seen.form.uid.clone(), what, context, None).map_err(|e| e.to_string())?;
-        let entities = Entities::from_entities([principal, seen.resource, seen.form.entity.clone()], None)
-            .map_err(|e| e.to_string())?;
+        let entities = self.kept.of(facts, || {
+            let all = [self.agent_entity(facts.agent)?, seen.resource, seen.form.entity.clone()];
+            Entities::from_entities(all, None).map_err(|e| e.to_string())
+        })?;
         Ok(Prepared { request, entities })
     }
 

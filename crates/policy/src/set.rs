@@ -38,7 +38,7 @@ const DEREF_MAX: u32 = 1;
 /// Stack of the thread that validates.
 const VALIDATION_STACK_BYTES: usize = 64 << 20;
 
-/// A set in one version. Immutable, without interior state; share it behind an `Arc`.
+/// A set in one version. It never changes what it says; share it behind an `Arc`.
 #[derive(Debug)]
 pub struct CompiledSet {
     rules: Vec<Rule>,
