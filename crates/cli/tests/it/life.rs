@@ -141,3 +141,58 @@ fn a_configuration_without_an_operator_does_not_start() {
     let house = House::new("version: 1\nlisten: 127.0.0.1:$PORT\npeople: [ { id: a@example.org } ]\n");
     assert!(house.run(&["up"]).failed(2).contains("operator"));
 }
+
+// proves: X3
+#[cfg(target_os = "linux")]
+#[test]
+fn another_program_of_the_same_user_reads_nothing_of_a_node_in_memory() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    // Root reads everything, so for root this is played by somebody else.
+    let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let played = |mut command: Command| {
+        if root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    let house = House::new(CONFIG);
+    let program = house.path("bailiwick");
+    std::fs::copy(crate::support::PROGRAM, &program).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    if root {
+        chown(house.folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let start = |mut command: Command, ready: &str| {
+        command.current_dir(house.folder.path()).stdin(Stdio::piped());
+        let mut child = played(command).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(said.into_iter().any(|line| line.contains(ready)));
+        child
+    };
+    let mut plain = Command::new("sh");
+    plain.args(["-c", "echo ready >&2; read wait"]);
+    let mut node = Command::new(&program);
+    node.arg("up");
+    let (mut plain, mut node) = (start(plain, "ready"), start(node, "bailiwick status"));
+    let read = |pid: u32, what: &str| {
+        let mut command = Command::new("head");
+        command.args(["-c", "1", &format!("/proc/{pid}/{what}")]).stdout(Stdio::null()).stderr(Stdio::null());
+        played(command).status().unwrap().success()
+    };
+    for what in ["environ", "maps"] {
+        assert!(read(plain.id(), what), "the pair: {what} of any other process of this user");
+        assert!(!read(node.id(), what), "{what}");
+    }
+    for child in [&mut plain, &mut node] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+/// A user that owns nothing.
+#[cfg(target_os = "linux")]
+const NOBODY: u32 = 65_534;
