@@ -27,6 +27,9 @@ use clap::Parser;
 use crate::cli::Cli;
 use crate::ctx::Ctx;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     keep_to_ourselves();
     let cli = Cli::parse();

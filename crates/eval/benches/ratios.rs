@@ -6,6 +6,9 @@ mod measured;
 
 use measured::Effort;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let asked = |name: &str| std::env::args().any(|arg| arg == name);
     let effort = if asked("--quick") { Effort::QUICK } else { Effort::FULL };
