@@ -227,9 +227,7 @@ impl Engine {
             }
             let append =
                 Append { stream: stream.clone(), expect, guards: vec![], events: encoded, views: vec![] };
-            let ending = events
-                .iter()
-                .all(|e| matches!(e, RegistryEvent::Suspended { .. } | RegistryEvent::AgentRetired { .. }));
+            let ending = events.iter().all(only_shuts);
             let appended = match ending {
                 true => self.inner.store.append_ending(append).await,
                 false => self.inner.store.append_at(append).await,
@@ -468,6 +466,16 @@ fn written_view(tenant: &TenantId) -> String {
 
 fn registry_stream(tenant: &TenantId) -> String {
     format!("{tenant}/registry")
+}
+
+/// Whether an event takes authority away and gives none.
+fn only_shuts(event: &RegistryEvent) -> bool {
+    matches!(
+        event,
+        RegistryEvent::Suspended { .. }
+            | RegistryEvent::AgentRetired { .. }
+            | RegistryEvent::TemplateRemoved { .. }
+    )
 }
 
 /// Whether the policies must be compiled anew: their schema is made of agents and tools.
