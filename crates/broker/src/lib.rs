@@ -18,6 +18,7 @@
 mod error;
 pub mod mark;
 pub mod postgres;
+mod private;
 pub mod redis;
 mod secret;
 pub mod ssh;
@@ -32,6 +33,7 @@ use bailiwick_core::value::{Digest, Value};
 use bailiwick_core::{AgentId, GrantId, LeaseId, PrincipalId, SystemId, TaskId, Time, ToolId};
 
 pub use error::BrokerError;
+pub use private::Tls;
 pub use secret::Secret;
 
 /// Something a connector does; it ends with an answer or with a [`BrokerError`].

@@ -6,12 +6,14 @@
 
 #![expect(clippy::missing_panics_doc, reason = "this is for tests, which fail by panicking")]
 
+pub mod certificates;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod redis;
 pub mod ssh;
 mod supervisor;
 
+pub use certificates::{Authority, Certificate};
 pub use pgbouncer::{PgBouncer, Pooling};
 pub use postgres::Cluster;
 pub use redis::RedisServer;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_postgres::NoTls;
 
-use crate::{as_user, folder_for, free_port};
+use crate::{Certificate, as_user, folder_for, free_port};
 
 /// Names the socket; nothing listens on the network.
 const PORT: u16 = 5432;
@@ -77,6 +77,22 @@ impl Cluster {
             "listen_addresses='127.0.0.1'\nlog_statement=all\nlog_connections=on\nfsync=off\n\
                            max_wal_senders=4\nwal_level=replica\nmax_prepared_transactions=4",
         );
+        cluster.run();
+        cluster
+    }
+
+    /// A new one with this certificate, which lets nobody in from the network without TLS and a password. The
+    /// administrator `bailiwick` has the password `administrator`.
+    pub fn start_with_certificate(certificate: &Certificate) -> Cluster {
+        let cluster = Cluster::prepare(free_port());
+        let rules = "local all bailiwick trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(cluster.folder.join("data/pg_hba.conf"), rules).unwrap();
+        certificate.write(&cluster.folder, "postgres");
+        cluster.configure(&format!(
+            "listen_addresses='127.0.0.1'\nlog_connections=on\nlog_statement=all\nfsync=off\nssl=on\n\
+             ssl_cert_file='{0}/server.crt'\nssl_key_file='{0}/server.key'",
+            cluster.folder.display()
+        ));
         cluster.run();
         cluster
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Mutex;
 
-use crate::{as_user, folder_for, free_port};
+use crate::{Certificate, as_user, folder_for, free_port};
 
 /// The administrator's password.
 pub const PASSWORD: &str = "administrator-of-the-stand";
@@ -15,22 +15,43 @@ pub const PASSWORD: &str = "administrator-of-the-stand";
 pub struct RedisServer {
     folder: PathBuf,
     port: u16,
+    tls: bool,
     running: Mutex<Option<(Child, ChildStdin)>>,
 }
 
 impl RedisServer {
     /// A new one.
     pub fn start() -> RedisServer {
+        RedisServer::start_as(None)
+    }
+
+    /// A new one with this certificate, which speaks TLS alone.
+    pub fn start_with_certificate(certificate: &Certificate) -> RedisServer {
+        RedisServer::start_as(Some(certificate))
+    }
+
+    fn start_as(certificate: Option<&Certificate>) -> RedisServer {
         let program = ["/usr/bin/redis-server", "/usr/local/bin/redis-server"];
         let found = program.iter().any(|p| Path::new(p).exists());
         assert!(found, "redis-server is missing; install the Debian package redis-server");
         let folder = folder_for("redis", "bw-redis-");
-        let server = RedisServer { port: free_port(), running: Mutex::new(None), folder };
+        let tls = certificate.is_some();
+        let server = RedisServer { port: free_port(), tls, running: Mutex::new(None), folder };
         let users = format!("user default on >{PASSWORD} ~* &* +@all\n");
         std::fs::write(server.folder.join("users.acl"), users).unwrap();
+        let ports = match certificate {
+            None => format!("port {}", server.port),
+            Some(certificate) => {
+                certificate.write(&server.folder, "redis");
+                format!(
+                    "port 0\ntls-port {}\ntls-auth-clients no\ntls-cert-file {1}/server.crt\ntls-key-file {1}/server.key",
+                    server.port,
+                    server.folder.display()
+                )
+            }
+        };
         let settings = format!(
-            "bind 127.0.0.1\nport {}\ndir {1}\nsave \"\"\naclfile {1}/users.acl\nlogfile {1}/log\nloglevel debug\n",
-            server.port,
+            "bind 127.0.0.1\n{ports}\ndir {0}\nsave \"\"\naclfile {0}/users.acl\nlogfile {0}/log\nloglevel debug\n",
             server.folder.display()
         );
         std::fs::write(server.folder.join("redis.conf"), settings).unwrap();
@@ -48,7 +69,7 @@ impl RedisServer {
             redis-server "$1/redis.conf" &
             pid=$!
             (cat <&3 >/dev/null; kill -KILL $pid 2>/dev/null) &
-            until redis-cli -p "$2" ping >/dev/null 2>&1; do
+            until redis-cli $3 -p "$2" ping >/dev/null 2>&1; do
                 kill -0 $pid || { echo failed; exit 1; }
                 sleep 0.05
             done
@@ -60,6 +81,7 @@ impl RedisServer {
             .args(["-c", script, "sh"])
             .arg(&self.folder)
             .arg(self.port.to_string())
+            .arg(if self.tls { "--tls --insecure" } else { "" })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -90,7 +112,8 @@ impl RedisServer {
 
     /// The administrator's address.
     pub fn url(&self) -> String {
-        format!("redis://default:{PASSWORD}@127.0.0.1:{}", self.port)
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://default:{PASSWORD}@127.0.0.1:{}", self.port)
     }
 
     /// Its port.

@@ -18,6 +18,7 @@ const ROWS: &[(&str, Option<u8>)] = &[
     ("token", Some(1)),
     ("audit", Some(1)),
     ("api", Some(1)),
+    ("tls", Some(1)),
     ("store", Some(2)),
     ("broker", Some(2)),
     ("engine", Some(3)),

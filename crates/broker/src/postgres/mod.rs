@@ -26,6 +26,7 @@ use bailiwick_core::lease::{Mandate, Revocability, Step};
 use bailiwick_core::tool::{Effect, Manifest, ResourceSpec, Role};
 use bailiwick_core::value::Value;
 use bailiwick_core::{SystemId, ToolId};
+use bailiwick_tls::PostgresTls;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -35,6 +36,7 @@ pub use scram::ROUNDS;
 
 use crate::error::BrokerError;
 use crate::mark::Maker;
+use crate::private::Tls;
 use crate::secret::Secret;
 use crate::{
     Broker, Capabilities, Created, Credential, Did, Doing, Effective, Found, FoundKind, Handle, Plan, Sight,
@@ -54,6 +56,8 @@ const BELIEVED: Duration = Duration::from_secs(10);
 const ROUNDS_HERE: u32 = 64;
 /// So many rounds are asked of servers and clients at most.
 const ROUNDS_MOST: u32 = 100_000;
+/// What to do about a server elsewhere.
+const NOT_HERE: &str = "the server must be on this machine or at the end of a tunnel, or state `tls`";
 /// Longest value that narrows rows, in bytes.
 const VALUE_MAX: usize = 256;
 
@@ -73,6 +77,8 @@ pub struct Config {
     /// milliseconds for 4 096. Our passwords have 192 random bits, which no stretching makes safer; but some drivers
     /// (JDBC's) refuse fewer.
     pub scram_rounds: NonZeroU32,
+    /// How its servers prove who they are; without it, they must be on this machine.
+    pub tls: Option<Tls>,
     /// What can be asked for.
     pub scopes: BTreeMap<String, Scope>,
 }
@@ -89,6 +95,8 @@ pub struct Postgres {
     agents_reach: Option<(String, u16)>,
     proxied: bool,
     rounds: NonZeroU32,
+    /// What agents are told to make of the server's certificate, where they reach it as we do.
+    agents_mode: Option<&'static str>,
     believed: Mutex<HashMap<String, (Instant, Vec<String>)>>,
 }
 
@@ -104,20 +112,28 @@ impl Postgres {
         }
         let pool = |url: &Secret| -> Result<Pool, BrokerError> {
             let odd = |what: &str| BrokerError::new("connector.config", format!("{}: {what}", config.system));
-            let parsed: tokio_postgres::Config =
+            let mut parsed: tokio_postgres::Config =
                 url.expose().parse().map_err(|_| odd("not a connection string"))?;
-            if parsed.get_ssl_mode() == SslMode::Require || !parsed.get_hosts().iter().all(is_here) {
-                return Err(odd(
-                    "connections are not encrypted yet, so the server must be on this machine or at the end of a tunnel",
-                ));
-            }
-            Ok(Pool::new(parsed))
+            let asked = (parsed.get_ssl_mode() == SslMode::Require).then(Tls::default);
+            let Some(private) = config.tls.clone().or(asked) else {
+                if !is_here(&parsed) {
+                    return Err(odd(NOT_HERE));
+                }
+                parsed.ssl_mode(SslMode::Disable);
+                return Ok(Pool::new(parsed, PostgresTls::none()));
+            };
+            parsed.ssl_mode(SslMode::Require);
+            let tls = PostgresTls::verifying(&private.trust()?, private.name);
+            Ok(Pool::new(parsed, tls))
         };
         let (primary, looking) = (pool(&config.admin)?, pool(&config.admin)?);
         for (name, scope) in &config.scopes {
             tool(&config.system, name)?;
             scope.setup()?;
         }
+        let private = primary.config().get_ssl_mode() == SslMode::Require && config.agents_reach.is_none();
+        let named = config.tls.as_ref().is_some_and(|tls| tls.name.is_some());
+        let agents_mode = private.then_some(if named { "verify-ca" } else { "verify-full" });
         let databases = config
             .scopes
             .values()
@@ -130,6 +146,7 @@ impl Postgres {
             agents_reach: config.agents_reach,
             proxied: false,
             rounds: config.scram_rounds,
+            agents_mode,
             believed: Mutex::default(),
             maker,
             primary,
@@ -140,11 +157,21 @@ impl Postgres {
 
     /// The same for sessions that our own gateway carries: it alone gets the logins, and each statement is an action
     /// of its own, `system.scope.select` and its like. Our gateway takes a verifier of one round.
-    #[must_use]
-    pub fn proxied(mut self) -> Self {
+    ///
+    /// # Errors
+    /// `connector.config` if the server is not on this machine: what our gateway sends there is not encrypted yet.
+    pub fn proxied(mut self) -> Result<Self, BrokerError> {
+        let reached = self.agents_reach.as_ref().is_none_or(|(host, _)| crate::is_here(host));
+        if !reached || !is_here(self.primary.config()) {
+            let what = format!(
+                "{}: what the gateway sends to a database is not encrypted yet; {NOT_HERE}",
+                self.system
+            );
+            return Err(BrokerError::new("connector.config", what));
+        }
         self.proxied = true;
         self.rounds = NonZeroU32::MIN;
-        self
+        Ok(self)
     }
 
     /// The statements that prepare the target for all scopes, for its administrator to read and run.
@@ -294,19 +321,23 @@ impl Postgres {
             };
             (host, config.get_ports().first().copied().unwrap_or(5432))
         });
-        let plain = [
+        let mut plain = vec![
             ("host", host),
             ("port", port.to_string()),
             ("database", scope.database.clone()),
             ("user", plan.name.clone()),
         ];
-        let env = [
+        if let Some(mode) = self.agents_mode {
+            plain.push(("sslmode", mode.to_owned()));
+        }
+        let mut env = vec![
             ("PGHOST", "host"),
             ("PGPORT", "port"),
             ("PGDATABASE", "database"),
             ("PGUSER", "user"),
             ("PGPASSWORD", "password"),
         ];
+        env.extend(self.agents_mode.map(|_| ("PGSSLMODE", "sslmode")));
         Credential {
             plain: plain.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
             secret: [("password".to_owned(), password)].into(),
@@ -596,12 +627,13 @@ fn row_values<'a>(
     Ok(out)
 }
 
-/// Whether a host is this machine.
-fn is_here(host: &Host) -> bool {
-    match host {
+/// Whether all addresses in a connection string are this machine.
+fn is_here(config: &tokio_postgres::Config) -> bool {
+    let here = |host: &Host| match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => crate::is_here(name),
-    }
+    };
+    config.get_hosts().iter().all(here) && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
 }
 
 fn tool(system: &SystemId, scope: &str) -> Result<ToolId, BrokerError> {

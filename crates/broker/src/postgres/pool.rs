@@ -4,8 +4,9 @@ use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bailiwick_tls::PostgresTls;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 use crate::error::BrokerError;
 
@@ -19,6 +20,7 @@ const CONNECTIONS: usize = 8;
 /// The connections to one database of one server.
 pub(super) struct Pool {
     config: Config,
+    tls: PostgresTls,
     idle: Mutex<Vec<Client>>,
     room: Semaphore,
 }
@@ -31,16 +33,16 @@ pub(super) struct Lent<'a> {
 }
 
 impl Pool {
-    pub(super) fn new(mut config: Config) -> Self {
+    pub(super) fn new(mut config: Config, tls: PostgresTls) -> Self {
         config.options(SETTINGS).connect_timeout(CONNECT_WITHIN).application_name("bailiwick");
-        Pool { config, idle: Mutex::default(), room: Semaphore::new(CONNECTIONS) }
+        Pool { config, tls, idle: Mutex::default(), room: Semaphore::new(CONNECTIONS) }
     }
 
     /// The same server, another database.
     pub(super) fn to(&self, database: &str) -> Pool {
         let mut config = self.config.clone();
         config.dbname(database);
-        Pool { config, idle: Mutex::default(), room: Semaphore::new(CONNECTIONS) }
+        Pool { config, tls: self.tls.clone(), idle: Mutex::default(), room: Semaphore::new(CONNECTIONS) }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -59,7 +61,7 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Client, BrokerError> {
-        let connecting = tokio::time::timeout(CONNECT_WITHIN, self.config.connect(NoTls));
+        let connecting = tokio::time::timeout(CONNECT_WITHIN, self.config.connect(self.tls.clone()));
         let (client, connection) = connecting
             .await
             .map_err(|_| BrokerError::new("target.unreachable", "the server did not let us in within 5 s"))?
@@ -98,6 +100,7 @@ pub(super) fn trouble(error: tokio_postgres::Error) -> BrokerError {
             let code = if db.code().code() == "42501" { "target.forbidden" } else { "target.refused" };
             BrokerError::new(code, format!("{} ({}){detail}", db.message(), db.code().code()))
         }
-        None => BrokerError::new("target.unreachable", error.to_string()),
+        None => crate::private::unproven(&error)
+            .unwrap_or_else(|| BrokerError::new("target.unreachable", error.to_string())),
     }
 }

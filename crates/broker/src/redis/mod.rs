@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use crate::error::BrokerError;
 use crate::mark::{Maker, PREFIX};
+use crate::private::Tls;
 use crate::secret::Secret;
 use crate::{
     Broker, Capabilities, Created, Credential, Did, Doing, Effective, Found, FoundKind, Handle, Plan, Sight,
@@ -89,11 +90,13 @@ const VALUE_MAX: usize = 128;
 pub struct Config {
     /// The target's name.
     pub system: SystemId,
-    /// How we reach each node, `redis://USER:PASSWORD@HOST:PORT`; the first one is told to agents. ACLs are not
+    /// How we reach each node, `redis://USER:PASSWORD@HOST:PORT`, or `rediss://` for TLS; the first one is told to agents. ACLs are not
     /// replicated, so users are made and deleted on all.
     pub nodes: Vec<Secret>,
     /// Where agents reach it, if that is elsewhere.
     pub agents_reach: Option<(String, u16)>,
+    /// How its nodes at `rediss://` prove who they are, if not by a certificate that this system trusts.
+    pub tls: Option<Tls>,
     /// What can be asked for.
     pub scopes: BTreeMap<String, Scope>,
 }
@@ -210,22 +213,30 @@ impl Redis {
     /// `connector.config` if an address is none, `scope.*` if a scope cannot be.
     pub fn new(config: Config, maker: Maker) -> Result<Redis, BrokerError> {
         let odd = || {
-            let what = format!("{}: an address is redis://USER:PASSWORD@HOST:PORT", config.system);
+            let what = format!(
+                "{}: an address is redis://USER:PASSWORD@HOST:PORT, or rediss:// for TLS",
+                config.system
+            );
             BrokerError::new("connector.config", what)
         };
-        let nodes: Vec<Address> = config
+        let mut nodes: Vec<Address> = config
             .nodes
             .iter()
             .map(|n| Address::parse(n.expose()).ok_or_else(odd))
             .collect::<Result<_, _>>()?;
-        let first = nodes.first().ok_or_else(odd)?;
-        if let Some(far) = nodes.iter().find(|n| !crate::is_here(&n.host)) {
-            let what = format!(
-                "{}: connections are not encrypted yet, so {} must be on this machine or at the end of a tunnel",
-                config.system, far.host
-            );
-            return Err(BrokerError::new("connector.config", what));
+        let private = config.tls.clone().unwrap_or_default();
+        for node in &mut nodes {
+            if node.is_private() {
+                node.believe(private.trust()?, private.name.clone());
+            } else if config.tls.is_some() || !crate::is_here(&node.host) {
+                let what = format!(
+                    "{}: {} must be on this machine or at the end of a tunnel, without `tls`, or be reached by rediss://",
+                    config.system, node.host
+                );
+                return Err(BrokerError::new("connector.config", what));
+            }
         }
+        let first = nodes.first().ok_or_else(odd)?;
         for (name, scope) in &config.scopes {
             ToolId::of(&config.system, name).map_err(|e| BrokerError::new("scope.name", e.to_string()))?;
             scope.check()?;

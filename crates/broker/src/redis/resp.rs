@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use bailiwick_tls::Trust;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::error::BrokerError;
@@ -28,12 +29,17 @@ pub(super) struct Address {
     pub(super) port: u16,
     pub(super) user: String,
     password: Option<Secret>,
+    /// Whether TLS was asked for, and whom to believe then, by which name.
+    private: Option<Option<(Trust, String)>>,
 }
 
 impl Address {
-    /// Reads `redis://[USER[:PASSWORD]@]HOST[:PORT]`.
+    /// Reads `redis://[USER[:PASSWORD]@]HOST[:PORT]`, and the same with `rediss://`.
     pub(super) fn parse(url: &str) -> Option<Address> {
-        let rest = url.strip_prefix("redis://")?;
+        let (rest, private) = match url.strip_prefix("rediss://") {
+            Some(rest) => (rest, Some(None)),
+            None => (url.strip_prefix("redis://")?, None),
+        };
         let (who, place) = rest.rsplit_once('@').map_or((None, rest), |(who, place)| (Some(who), place));
         let place = place.trim_end_matches('/');
         let (host, port) = match place.rsplit_once(':') {
@@ -50,7 +56,29 @@ impl Address {
                 (if user.is_empty() { "default" } else { user }, Some(Secret::new(password.to_owned())))
             }
         };
-        Some(Address { host: host.to_owned(), port, user: user.to_owned(), password })
+        Some(Address { host: host.to_owned(), port, user: user.to_owned(), password, private })
+    }
+
+    /// Whether it is reached by TLS alone.
+    pub(super) fn is_private(&self) -> bool {
+        self.private.is_some()
+    }
+
+    /// Whom to believe there. Until this was said, nothing is sent to a private address.
+    pub(super) fn believe(&mut self, trust: Trust, name: Option<String>) {
+        let name = name.unwrap_or_else(|| self.host.clone());
+        self.private = Some(Some((trust, name)));
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, BrokerError> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| broken(&e))?;
+        match &self.private {
+            None => Ok(Box::new(stream)),
+            Some(Some((trust, name))) => {
+                Ok(Box::new(trust.connect(name, stream).await.map_err(|e| broken(&e))?))
+            }
+            Some(None) => Err(BrokerError::new("target.no_tls", "nobody said whom to believe there")),
+        }
     }
 }
 
@@ -76,15 +104,18 @@ impl Reply {
     }
 }
 
+/// What a connection goes over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A connection of an administrator.
 pub(super) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {
     pub(super) async fn open(address: &Address) -> Result<Connection, BrokerError> {
-        let connecting = TcpStream::connect((address.host.as_str(), address.port));
-        let stream = timed(async { connecting.await.map_err(|e| broken(&e)) }).await?;
+        let stream = timed(address.connect()).await?;
         let mut connection = Connection { stream: BufReader::new(stream) };
         if let Some(password) = &address.password {
             connection.ask(&["AUTH", &address.user, password.expose()]).await?;
@@ -102,6 +133,7 @@ impl Connection {
         }
         timed(async {
             self.stream.get_mut().write_all(&out).await.map_err(|e| broken(&e))?;
+            self.stream.get_mut().flush().await.map_err(|e| broken(&e))?;
             self.reply(0).await
         })
         .await
@@ -161,7 +193,9 @@ async fn timed<T>(doing: impl Future<Output = Result<T, BrokerError>>) -> Result
 }
 
 fn broken(error: &std::io::Error) -> BrokerError {
-    BrokerError::new("target.unreachable", format!("the connection failed: {}", error.kind()))
+    crate::private::unproven(error).unwrap_or_else(|| {
+        BrokerError::new("target.unreachable", format!("the connection failed: {}", error.kind()))
+    })
 }
 
 fn odd(what: &str) -> BrokerError {
@@ -220,10 +254,12 @@ mod tests {
     #[test]
     fn an_address_is_read_strictly() {
         let full = Address::parse("redis://ops:pa:ss@db.example:7000").unwrap();
+        let full_is_private = full.is_private();
         assert_eq!((full.host.as_str(), full.port, full.user.as_str()), ("db.example", 7000, "ops"));
         assert_eq!(full.password.unwrap().expose(), "pa:ss");
         assert_eq!(Address::parse("redis://h").unwrap().port, 6379);
-        for bad in ["rediss://h", "h:1", "redis://", "redis://h:x", "redis://h/0/1:2"] {
+        assert!(Address::parse("rediss://h").unwrap().is_private() && !full_is_private);
+        for bad in ["redis+tls://h", "h:1", "redis://", "redis://h:x", "redis://h/0/1:2"] {
             assert!(Address::parse(bad).is_none(), "{bad}");
         }
     }

@@ -39,6 +39,7 @@ fn broker(cluster: &Cluster, scram_rounds: NonZeroU32) -> Postgres {
         replicas: vec![],
         agents_reach: None,
         scram_rounds,
+        tls: None,
         scopes: [("read".to_owned(), scope)].into(),
     };
     Postgres::new(config, Maker::new(&[3; 32])).unwrap()

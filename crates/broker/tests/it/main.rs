@@ -6,5 +6,6 @@ mod costs;
 mod kit;
 mod mandates;
 mod postgres;
+mod private;
 mod redis;
 mod ssh;

@@ -83,6 +83,7 @@ impl Shop {
             replicas,
             agents_reach,
             scram_rounds: ROUNDS,
+            tls: None,
             scopes: [("read_orders".to_owned(), scope)].into(),
         };
         // A maker for each shop: on the shared server, shops must not take each other's logins for their own.
@@ -414,6 +415,7 @@ async fn a_view_that_goes_around_the_row_rules_is_refused_and_an_invoker_view_is
             replicas: vec![],
             agents_reach: None,
             scram_rounds: ROUNDS,
+            tls: None,
             scopes: [("read_orders".to_owned(), scope)].into(),
         };
         let broker = Postgres::new(config, Maker::new(&[7; 32])).unwrap();

@@ -64,6 +64,7 @@ impl Carts {
             system: "carts".parse().unwrap(),
             nodes: vec![Secret::new(server.url())],
             agents_reach: None,
+            tls: None,
             scopes: [("change_cart".to_owned(), scope)].into(),
         };
         let broker = Redis::new(config, Maker::new(&[9; 32])).unwrap();
@@ -196,6 +197,7 @@ fn a_scope_that_reaches_beyond_its_keys_cannot_be_stated() {
             system: "carts".parse().unwrap(),
             nodes: vec![Secret::new("redis://localhost".to_owned())],
             agents_reach: None,
+            tls: None,
             scopes: [("s".to_owned(), scope)].into(),
         };
         let refused = Redis::new(config, Maker::new(&[1; 32])).err().map(|e| e.code());
@@ -217,6 +219,7 @@ fn a_server_beyond_this_machine_is_refused_while_nothing_is_encrypted() {
             system: "carts".parse().unwrap(),
             nodes: vec![Secret::new(url.to_owned())],
             agents_reach: None,
+            tls: None,
             scopes: BTreeMap::new(),
         };
         let refused = Redis::new(config, Maker::new(&[1; 32])).err().map(|e| e.code());

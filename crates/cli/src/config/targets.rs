@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bailiwick_broker::mark::Maker;
-use bailiwick_broker::{Broker, BrokerError, Secret, postgres, redis, ssh};
+use bailiwick_broker::{Broker, BrokerError, Secret, Tls, postgres, redis, ssh};
 use bailiwick_core::ids::SystemId;
 use bailiwick_core::tool::Manifest;
 use bailiwick_gateway::postgres as gateway;
@@ -96,6 +97,8 @@ const HOST_TOKEN_MIN: usize = 24;
 pub(super) struct RedisEntry {
     nodes: Vec<Spanned<String>>,
     #[serde(default)]
+    tls: Option<TlsEntry>,
+    #[serde(default)]
     agents_reach: Option<Reach>,
     scopes: BTreeMap<String, redis::Scope>,
 }
@@ -110,9 +113,38 @@ pub(super) struct PostgresEntry {
     agents_reach: Option<Reach>,
     #[serde(default)]
     through: Through,
+    #[serde(default)]
+    tls: Option<TlsEntry>,
     #[serde(default = "scram_rounds")]
     scram_rounds: NonZeroU32,
     scopes: BTreeMap<String, postgres::Scope>,
+}
+
+/// How a target proves who it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsEntry {
+    /// The file of its authority's certificates, as PEM; without it, whatever this system trusts.
+    #[serde(default)]
+    authority: Option<Spanned<PathBuf>>,
+    /// The name in its certificate, if not the host.
+    #[serde(default)]
+    name: Option<String>,
+}
+
+impl TlsEntry {
+    fn read(self, base: Base<'_>) -> Result<Tls, ConfigError> {
+        let authority = self.authority.map(|file| {
+            let path = base.root.join(&file.value);
+            let help = "State the file of the authority's certificates, as PEM.";
+            let no = |e: std::io::Error| {
+                ConfigError::new("config.malformed", format!("{}: {e}", path.display()), help)
+                    .at(file.referenced)
+            };
+            std::fs::read(&path).map_err(no)
+        });
+        Ok(Tls { authority: authority.transpose()?, name: self.name })
+    }
 }
 
 fn scram_rounds() -> NonZeroU32 {
@@ -154,19 +186,24 @@ pub(super) fn target(name: &str, entry: Spanned<TargetEntry>, base: Base<'_>) ->
                     .collect::<Result<_, _>>()?,
                 agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
                 scram_rounds: entry.scram_rounds,
+                tls: entry.tls.map(|tls| tls.read(base)).transpose()?,
                 scopes: entry.scopes,
             },
         }),
-        TargetEntry::Redis(entry) => Ok(Target::Redis(redis::Config {
-            system,
-            nodes: entry
-                .nodes
-                .iter()
-                .map(|n| fetched("redis://localhost", "a node", n, base))
-                .collect::<Result<_, _>>()?,
-            agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
-            scopes: entry.scopes,
-        })),
+        TargetEntry::Redis(entry) => {
+            let unset = if entry.tls.is_some() { "rediss://localhost" } else { "redis://localhost" };
+            Ok(Target::Redis(redis::Config {
+                system,
+                nodes: entry
+                    .nodes
+                    .iter()
+                    .map(|n| fetched(unset, "a node", n, base))
+                    .collect::<Result<_, _>>()?,
+                agents_reach: entry.agents_reach.map(|r| (r.host, r.port)),
+                tls: entry.tls.map(|tls| tls.read(base)).transpose()?,
+                scopes: entry.scopes,
+            }))
+        }
         TargetEntry::Ssh(entry) => ssh_target(system, entry, base).map(Target::Ssh),
     }
 }
@@ -225,7 +262,7 @@ impl Target {
         let broker: Arc<dyn Broker> = match self {
             Target::Postgres { config, gateway } => {
                 let connector = postgres::Postgres::new(config.clone(), maker)?;
-                Arc::new(if *gateway { connector.proxied() } else { connector })
+                Arc::new(if *gateway { connector.proxied()? } else { connector })
             }
             Target::Redis(config) => Arc::new(redis::Redis::new(config.clone(), maker)?),
             Target::Ssh(target) => {

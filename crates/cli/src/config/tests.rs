@@ -339,6 +339,24 @@ fn an_ssh_host_needs_an_authority_a_token_and_lines_that_can_be_stated() {
 }
 
 #[test]
+fn an_authority_is_read_from_its_file_and_a_missing_one_names_its_line() {
+    let target = |tls: &str| {
+        format!(
+            "version: 1\ntargets:\n  shop:\n    postgres:\n      url: secret://file/url\n      tls: {tls}\n      scopes: {{}}\n"
+        )
+    };
+    let folder = folder();
+    let file = folder.path().join(FILE_NAME);
+    std::fs::write(folder.path().join("ca.pem"), "-----BEGIN").unwrap();
+    let read = |tls: &str| Config::read(&file, &target(tls), &Overrides::default(), Secrets::Leave);
+    let missing = read("{ authority: none.pem }").unwrap_err();
+    assert!(missing.to_string().contains("none.pem"), "{missing}");
+    let broken = read("{ authority: ca.pem }").unwrap_err();
+    assert!(broken.to_string().contains("authority"), "{broken}");
+    assert!(read("{ name: db.internal }").is_ok(), "the system's roots");
+}
+
+#[test]
 fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
     let agent = |inner: Json| json!({"version": 1, "agents": [inner]});
     let ceiling = |inner: Json| agent(json!({"id": "a", "owner": "o", "class": "c", "ceiling": [inner]}));
@@ -383,6 +401,7 @@ fn the_schema_knows_exactly_the_keys_that_the_reader_knows() {
         ("postgres_target", target("postgres", odd())),
         ("postgres_scope", target("postgres", json!({"url": "${env:X}", "scopes": {"s": odd()}}))),
         ("redis_target", target("redis", odd())),
+        ("target_tls", target("redis", json!({"nodes": [], "tls": odd()}))),
         ("ssh_target", target("ssh", odd())),
         ("ssh_relay", target("ssh", json!({"host": "h", "host_key": "k", "relay": odd()}))),
         ("ssh_scope", target("ssh", json!({"host": "h", "host_key": "k", "scopes": {"s": odd()}}))),

@@ -41,6 +41,8 @@ pub struct State {
     pub meanwhile: Option<Box<dyn FnOnce() + Send>>,
     pub sessions: BTreeSet<String>,
     pub gate: Option<Arc<tokio::sync::Notify>>,
+    /// How long each answer takes.
+    pub pace: Duration,
 }
 
 impl Fake {
@@ -52,13 +54,20 @@ impl Fake {
             meanwhile: None,
             sessions: BTreeSet::new(),
             gate: None,
+            pace: Duration::ZERO,
         };
         let state = Arc::new(Mutex::new(state));
         (Arc::new(Fake { system: system.parse().unwrap(), state: state.clone() }), state)
     }
 
     async fn mood(&self) -> Result<Mood, BrokerError> {
-        let mood = self.state.lock().unwrap().mood;
+        let (mood, pace) = {
+            let state = self.state.lock().unwrap();
+            (state.mood, state.pace)
+        };
+        if !pace.is_zero() {
+            tokio::time::sleep(pace).await;
+        }
         match mood {
             Mood::Down => Err(BrokerError::new("target.unreachable", "no route to it")),
             Mood::Hangs => std::future::pending().await,

@@ -136,6 +136,7 @@ fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<
         replicas: vec![],
         agents_reach: None,
         scram_rounds: postgres::ROUNDS,
+        tls: None,
         scopes: [("read".to_owned(), scope)].into(),
     };
     let scope = redis::Scope {
@@ -149,6 +150,7 @@ fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<
         system: "other".parse().unwrap(),
         nodes: vec![Secret::new(redis_url.to_owned())],
         agents_reach: None,
+        tls: None,
         scopes: [("read".to_owned(), scope)].into(),
     };
     let all: Vec<Arc<dyn Broker>> = vec![

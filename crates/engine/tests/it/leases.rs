@@ -1,6 +1,7 @@
 //! What a person would tell of credentials: they appear for a task, and go with it, whatever happens.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bailiwick_api::{Call, Caller};
 use bailiwick_core::LeaseId;
@@ -119,7 +120,7 @@ impl Shop {
             if self.world.engine.credentials().await.unwrap().is_empty() {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{:?}", self.world.engine.credentials().await.unwrap());
     }
@@ -416,18 +417,80 @@ async fn a_target_that_hangs_does_not_slow_another() {
         let engine = world.engine.clone();
         async move { engine.work().await }
     });
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     world.engine.end_task("dana", &task.task, Cause::Killed, "stop").await.unwrap();
     while !quick.lock().unwrap().there.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
         assert!(begun.elapsed().as_secs() < 10, "the other target waits for the one that hangs");
     }
     assert_eq!(slow.lock().unwrap().there.len(), 1);
     slow.lock().unwrap().mood = Mood::Sound;
     while !slow.lock().unwrap().there.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
         assert!(begun.elapsed().as_secs() < 20, "it is tried again");
     }
+    working.abort();
+}
+
+/// How long it takes until a task's credentials in these targets are gone.
+async fn time_to_end(world: &World, targets: &[(&str, &Arc<Mutex<State>>)]) -> Duration {
+    let task = open(&world.engine).await;
+    let caller = world.caller(&task.task, &task.grant, "reporter");
+    for (name, _) in targets {
+        let given = world.engine.lease(&caller, call(&format!("{name}.read"))).await.unwrap();
+        assert!(matches!(given, Leased::Given(_)));
+    }
+    let begun = Instant::now();
+    world.engine.end_task("dana", &task.task, Cause::Killed, "stop").await.unwrap();
+    while targets.iter().any(|(_, state)| !state.lock().unwrap().there.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(begun.elapsed().as_secs() < 20, "they go");
+    }
+    begun.elapsed()
+}
+
+// proves: R5
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_together_take_no_longer_than_the_slowest_of_them() {
+    let world = World::new().await;
+    let fakes = [Fake::new("shop"), Fake::new("other")];
+    register(&world.engine).await;
+    connect(&world.engine, fakes.iter().map(|(fake, _)| fake.clone()).collect(), Quota::default()).await;
+    let working = tokio::spawn({
+        let engine = world.engine.clone();
+        async move { engine.work().await }
+    });
+    let (slow, quick) = (("shop", &fakes[0].1), ("other", &fakes[1].1));
+    slow.1.lock().unwrap().pace = Duration::from_millis(60);
+    quick.1.lock().unwrap().pace = Duration::from_millis(40);
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        alone.push(time_to_end(&world, &[slow]).await);
+        together.push(time_to_end(&world, &[slow, quick]).await);
+    }
+    alone.sort();
+    together.sort();
+    println!("the slowest alone {:?}, together {:?}", alone[2], together[2]);
+    assert!(together[2] < alone[2].mul_f64(1.5), "{alone:?} {together:?}");
+
+    let mut sound: Vec<_> = Vec::new();
+    for _ in 0..20 {
+        sound.push(time_to_end(&world, &[quick]).await);
+    }
+    let task = open(&world.engine).await;
+    let caller = world.caller(&task.task, &task.grant, "reporter");
+    assert!(matches!(world.engine.lease(&caller, call("shop.read")).await.unwrap(), Leased::Given(_)));
+    slow.1.lock().unwrap().mood = Mood::Hangs;
+    world.engine.end_task("dana", &task.task, Cause::Killed, "stop").await.unwrap();
+    let mut beside = Vec::new();
+    for _ in 0..20 {
+        beside.push(time_to_end(&world, &[quick]).await);
+    }
+    sound.sort();
+    beside.sort();
+    println!("worst of 20 beside a sound target {:?}, beside one that hangs {:?}", sound[19], beside[19]);
+    assert_eq!(slow.1.lock().unwrap().there.len(), 1, "it hung all the time");
+    assert!(beside[19] < sound[19].mul_f64(2.0), "{sound:?} {beside:?}");
     working.abort();
 }
 

@@ -9,7 +9,6 @@ mod listen;
 mod migrate;
 mod read;
 mod session;
-mod tls;
 mod trouble;
 mod writer;
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bailiwick_tls::{PostgresStream, PostgresTls, Trust};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 
-use super::tls::{Tls, TlsStream};
 use super::trouble::{connect_error, store_error};
 use crate::error::{Fault, StoreError};
 
@@ -23,7 +23,7 @@ const TIMEOUTS: &str = "-c statement_timeout=6s -c lock_timeout=4s -c idle_in_tr
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) config: Config,
-    pub(super) tls: Tls,
+    pub(super) tls: PostgresTls,
 }
 
 /// Reads the connection string and adds what the store needs.
@@ -49,7 +49,12 @@ pub(super) fn address(url: &str) -> Result<Address, StoreError> {
     if config.get_hosts().len() > 1 {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
-    let tls = if config.get_ssl_mode() == SslMode::Disable { Tls::none() } else { Tls::verifying()? };
+    let tls = if config.get_ssl_mode() == SslMode::Disable {
+        PostgresTls::none()
+    } else {
+        let no = |error| StoreError::new(Fault::Config, format!("no TLS: {error}"));
+        PostgresTls::verifying(&Trust::of_system().map_err(no)?, None)
+    };
     Ok(Address { config, tls })
 }
 
@@ -116,7 +121,7 @@ impl Drop for Session {
     }
 }
 
-type Wire = Connection<tokio_postgres::Socket, TlsStream>;
+type Wire = Connection<tokio_postgres::Socket, PostgresStream>;
 
 async fn drive(
     mut connection: Wire,
