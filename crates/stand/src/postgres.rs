@@ -1,14 +1,13 @@
 //! A throw-away PostgreSQL server: own folder, socket in it, no network, stopped by its own pid.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_postgres::NoTls;
 
+use crate::supervisor::Supervisor;
 use crate::{Certificate, as_user, folder_for, free_port};
 
 /// Names the socket; nothing listens on the network.
@@ -19,13 +18,7 @@ pub struct Cluster {
     folder: PathBuf,
     port: u16,
     databases: AtomicU32,
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    supervisor: Child,
-    /// While it is open the server runs. The kernel closes it with this process, whatever ends that.
-    leash: ChildStdin,
+    running: Mutex<Option<Supervisor>>,
 }
 
 impl Cluster {
@@ -172,34 +165,17 @@ impl Cluster {
             wait $pid
             [ -e "$2/keep" ] || rm -rf "$2"
         "#;
-        let mut supervisor = as_postgres(Path::new("/bin/sh"))
-            .args(["-c", script, "sh"])
-            .arg(bin())
-            .arg(&self.folder)
-            .arg(self.port.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0) // so that an interrupt at the terminal reaches only the test
-            .spawn()
-            .unwrap();
-        let leash = supervisor.stdin.take().unwrap();
-        let mut said = String::new();
-        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(
-            said.trim(),
-            "ready",
-            "the server did not start; see its log in {}",
-            self.folder.display()
-        );
-        *self.running.lock().unwrap() = Some(Running { supervisor, leash });
+        let (bin, port) = (bin(), self.port.to_string());
+        let args = [bin.as_os_str(), self.folder.as_os_str(), port.as_ref()];
+        let running = Supervisor::start("postgres", script, &args)
+            .unwrap_or_else(|| panic!("the server did not start; see its log in {}", self.folder.display()));
+        *self.running.lock().unwrap() = Some(running);
     }
 
     /// Ends the server without a clean shutdown, as a crash would, and waits until it is gone.
     pub fn crash(&self) {
         std::fs::write(self.folder.join("keep"), "").unwrap();
-        let Running { mut supervisor, leash } = self.running.lock().unwrap().take().unwrap();
-        drop(leash);
-        supervisor.wait().unwrap();
+        drop(self.running.lock().unwrap().take().unwrap());
         std::fs::remove_file(self.folder.join("keep")).unwrap();
     }
 
@@ -231,15 +207,6 @@ impl Cluster {
     /// The server's socket.
     pub fn socket(&self) -> PathBuf {
         socket_in(&self.folder)
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if let Some(Running { mut supervisor, leash }) = self.running.lock().unwrap().take() {
-            drop(leash);
-            let _stopped = supervisor.wait();
-        }
     }
 }
 

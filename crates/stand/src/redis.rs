@@ -1,12 +1,11 @@
 //! A throw-away Redis server with an ACL file: on a free port of the loopback interface, stopped by its own pid.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Mutex;
 
-use crate::{Certificate, as_user, folder_for, free_port};
+use crate::supervisor::Supervisor;
+use crate::{Certificate, folder_for, free_port};
 
 /// The administrator's password.
 pub const PASSWORD: &str = "administrator-of-the-stand";
@@ -16,7 +15,7 @@ pub struct RedisServer {
     folder: PathBuf,
     port: u16,
     tls: bool,
-    running: Mutex<Option<(Child, ChildStdin)>>,
+    running: Mutex<Option<Supervisor>>,
 }
 
 impl RedisServer {
@@ -77,36 +76,20 @@ impl RedisServer {
             wait $pid
             [ -e "$1/keep" ] || rm -rf "$1"
         "#;
-        let mut supervisor = as_user("redis", Path::new("/bin/sh"))
-            .args(["-c", script, "sh"])
-            .arg(&self.folder)
-            .arg(self.port.to_string())
-            .arg(if self.tls { "--tls --insecure" } else { "" })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let leash = supervisor.stdin.take().unwrap();
-        let mut said = String::new();
-        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(
-            said.trim(),
-            "ready",
-            "redis-server did not start; see its log in {}",
-            self.folder.display()
-        );
-        *self.running.lock().unwrap() = Some((supervisor, leash));
+        let port = self.port.to_string();
+        let how = if self.tls { "--tls --insecure" } else { "" };
+        let args: [&OsStr; 3] = [self.folder.as_os_str(), port.as_ref(), how.as_ref()];
+        let running = Supervisor::start("redis", script, &args).unwrap_or_else(|| {
+            panic!("redis-server did not start; see its log in {}", self.folder.display())
+        });
+        *self.running.lock().unwrap() = Some(running);
     }
 
     /// Kills it, as a crash would. Its files stay.
     pub fn crash(&self) {
         let keep = self.folder.join("keep");
         std::fs::write(&keep, "").unwrap();
-        let (mut supervisor, leash) = self.running.lock().unwrap().take().unwrap();
-        drop(leash);
-        supervisor.wait().unwrap();
+        drop(self.running.lock().unwrap().take().unwrap());
         std::fs::remove_file(keep).unwrap();
     }
 
@@ -126,14 +109,5 @@ impl RedisServer {
         let read = |file: &str| std::fs::read(self.folder.join(file)).unwrap_or_default();
         let all = [read("log"), read("users.acl")].concat();
         String::from_utf8_lossy(&all).into_owned()
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        if let Some((mut supervisor, leash)) = self.running.lock().unwrap().take() {
-            drop(leash);
-            let _stopped = supervisor.wait();
-        }
     }
 }

@@ -3,12 +3,12 @@
 //! It trusts one certificate authority and nothing else, and asks a command who may log in. Being unprivileged, it can
 //! log in only the user that it runs as; that it asks about others, and refuses them, shows in its log.
 
-use std::io::{BufRead, BufReader, Read as _};
-use std::os::unix::process::CommandExt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 
+use crate::supervisor::Supervisor;
 use crate::{as_user, folder_for, free_port, is_root};
 
 /// A packaged user with a shell, for stands that are started by root.
@@ -18,7 +18,7 @@ const USER: &str = "postgres";
 pub struct Sshd {
     folder: PathBuf,
     port: u16,
-    running: Mutex<Option<(Child, ChildStdin)>>,
+    running: Mutex<Option<Supervisor>>,
 }
 
 impl Sshd {
@@ -76,20 +76,9 @@ impl Sshd {
             wait $pid
             [ -e "$1/keep" ] || rm -rf "$1"
         "#;
-        let mut supervisor = as_user(USER, Path::new("/bin/sh"))
-            .args(["-c", script, "sh"])
-            .arg(&self.folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let leash = supervisor.stdin.take().unwrap();
-        let mut said = String::new();
-        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said.trim(), "ready", "sshd did not start; see its log in {}", self.folder.display());
-        *self.running.lock().unwrap() = Some((supervisor, leash));
+        let running = Supervisor::start(USER, script, &[self.folder.as_os_str()])
+            .unwrap_or_else(|| panic!("sshd did not start; see its log in {}", self.folder.display()));
+        *self.running.lock().unwrap() = Some(running);
     }
 
     /// Its port.
@@ -117,14 +106,5 @@ impl Sshd {
         let mut bytes = Vec::new();
         let _read = std::fs::File::open(self.folder.join("log")).and_then(|mut f| f.read_to_end(&mut bytes));
         String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        if let Some((mut supervisor, leash)) = self.running.lock().unwrap().take() {
-            drop(leash);
-            let _stopped = supervisor.wait();
-        }
     }
 }
