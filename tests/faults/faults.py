@@ -83,7 +83,8 @@ def percentile(values, share):
 class Postgres:
     """A throw-away PostgreSQL, stopped by its own pid."""
 
-    def __init__(self):
+    def __init__(self, durable=False):
+        self.durable = durable
         programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
         if not programs:
             raise RuntimeError("PostgreSQL is missing; install the Debian package postgresql")
@@ -102,17 +103,17 @@ class Postgres:
         subprocess.run([*self.as_user, f"{self.bin}/{program}", *args], check=True, cwd="/tmp", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def start(self):
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=300"
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync={'on' if self.durable else 'off'} -c max_connections=300 -c log_statement=ddl"
         self.run("pg_ctl", "-s", "-w", "-D", f"{self.folder}/db", "-l", f"{self.folder}/log", "-o", options, "start")
 
     def crash(self):
         self.run("pg_ctl", "-s", "-D", f"{self.folder}/db", "-m", "immediate", "stop")
 
-    def url(self):
-        return f"host={self.folder} user=admin dbname=postgres"
+    def url(self, database="postgres"):
+        return f"host={self.folder} user=admin dbname={database}"
 
-    def sql(self, text):
-        asked = subprocess.run(["psql", self.url(), "-tAqc", text], capture_output=True, text=True)
+    def sql(self, text, database="postgres"):
+        asked = subprocess.run(["psql", self.url(database), "-tAqc", text], capture_output=True, text=True)
         if asked.returncode != 0:
             raise RuntimeError(f"the database itself cannot be asked: {asked.stderr.strip()}")
         return asked.stdout.strip()
@@ -151,23 +152,30 @@ class Redis:
 class Node:
     """A node in a folder of its own, with its targets."""
 
-    def __init__(self, around=(), env=None, mounted=False, head=False):
+    def __init__(self, around=(), env=None, mounted=False, head=False, shared=False):
         self.mounted = mounted
-        self.postgres, self.redis = Postgres(), Redis()
+        self.postgres, self.redis = Postgres(durable=shared), Redis()
         self.folder = tempfile.mkdtemp(prefix="bw-faults-", dir="/tmp")
         self.port = free_port()
         self.around, self.process = list(around), None
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("BAILIWICK_")}
         self.env |= {"SHOP_ADMIN": self.postgres.url(), "CARTS_ADMIN": self.redis.url(), "NO_COLOR": "1"}
+        if shared:
+            self.postgres.sql("CREATE DATABASE ledger")
+            self.env |= {"BAILIWICK_STORE": "secret://env/LEDGER", "LEDGER": self.postgres.url("ledger")}
         self.node_env = self.env | (env or {})
         with open(f"{self.folder}/bailiwick.yaml", "w") as file:
             file.write(CONFIG.format(port=self.port))
             if head:
                 file.write("ledger: { head: elsewhere/head }\n")
         os.mkdir(f"{self.folder}/elsewhere")
-        self.run("target", "setup", "shop", "--apply")
-        self.start()
-        self.run("agent", "add", "reporter")
+        try:
+            self.run("target", "setup", "shop", "--apply")
+            self.start()
+            self.run("agent", "add", "reporter")
+        except BaseException:
+            self.close()
+            raise
 
     def start(self):
         log = open(f"{self.folder}/log", "ab")
@@ -354,6 +362,66 @@ def f08_the_store_is_locked():
         node.close()
 
 
+def f04_the_disk_fails():
+    """Flushes that fail, writes that do half and say so, and writes that do half before the machine stops."""
+    stage = tempfile.mkdtemp(prefix="bw-faults-disk-")
+    library, fault = f"{stage}/disk.so", f"{stage}/fault"
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "disk.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+
+    def fail(how):
+        with open(fault + ".new", "w") as out:
+            out.write(how)
+        os.replace(fault + ".new", fault)
+
+    fail("")
+    node, dice = Node(env={"LD_PRELOAD": library, "DISK_FAULT": fault}), random.Random(SEED)
+    told, refused, broken, recoveries = [], 0, 0, []
+    attempt = lambda: node.run("task", "open", "--agent", "reporter", "--intent", "x", "--json", check=False)
+
+    def all_there():
+        known = {task["task"] for task in node.json("task", "ls", "--limit", "1000")}
+        lost = [task for task in told if task not in known]
+        assert not lost, f"told and lost: {lost}"
+
+    def again():
+        fail("")
+        if node.process.poll() is None:
+            node.kill()
+        recoveries.append(node.start())
+        all_there()
+
+    try:
+        fail("short")
+        for _ in range(5):
+            told.append(node.task())
+        fail("flush")
+        said = attempt()
+        assert said.returncode != 0, "acknowledged without a flush"
+        code = json.loads(said.stderr)["error"]["code"]
+        fail("")
+        assert attempt().returncode != 0, "a flush that failed once is not made good by one that works"
+        assert node.http("/readyz")[0] == 503
+        again()
+        for kind in ("half", "torn"):
+            for n in range(20 if LONG else 2):
+                fail(f"{kind} {dice.randint(1, 12)} {n}")
+                for _ in range(8):
+                    said = attempt()
+                    if said.returncode == 0:
+                        told.append(json.loads(said.stdout)["task"])
+                    else:
+                        refused += 1
+                    if node.process.poll() is not None:
+                        broken += 1
+                        break
+                again()
+        return f"flushes fail: nothing acknowledged ({code}), not even when they work again, readyz 503, until restarted; {20 if LONG else 2} writes half done and {broken} torn with the machine: {len(told)} tasks told, 0 lost, {refused} refused; the ledger verified at each of {len(recoveries)} starts, p50 {percentile(recoveries, 0.5):.1f} s"
+    finally:
+        node.close()
+        shutil.rmtree(stage)
+
+
 def f05_the_disk_is_full():
     """The folder of the ledger is full: nothing is granted, endings are still recorded and carried out."""
     if not ROOT:
@@ -463,6 +531,68 @@ def f13_the_node_is_paused():
         node.close()
 
 
+class Second:
+    """Another node beside one that shares its store: with the same keys, in a folder of its own."""
+
+    def __init__(self, first):
+        self.first, self.port = first, free_port()
+        self.data = f"{first.folder}/second"
+        shutil.copytree(f"{first.folder}/bailiwick-data", self.data)
+        self.process = subprocess.Popen([PROGRAM, "up", "--listen", f"127.0.0.1:{self.port}", "--data", self.data], cwd=first.folder, env=first.node_env, stderr=open(f"{first.folder}/log2", "ab"))
+        soon("the second node", lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0)
+
+    def run(self, *args):
+        return self.first.run("--server", f"http://127.0.0.1:{self.port}", *args)
+
+    def close(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+        self.process.kill()
+        self.process.wait()
+
+
+def f13_two_nodes_on_one_store():
+    """Two nodes end the same tasks at once; then the one that works on the target is stopped, and wakes up late."""
+    node, many, rounds = Node(shared=True), (40 if LONG else 8), (5 if LONG else 1)
+    second = Second(node)
+    dice = random.Random(SEED)
+    dropped = lambda name: sum(name in line for line in open(f"{node.postgres.folder}/log") if "DROP ROLE" in line)
+    gone_in_log = lambda: dict(row.split("|") for row in node.postgres.sql("SELECT convert_from(bytes,'UTF8')::json->>'lease', count(*) FROM bailiwick.events WHERE convert_from(bytes,'UTF8') LIKE '%\"now\":\"gone\"%' GROUP BY 1", "ledger").split())
+    try:
+        tasks = [node.task() for _ in range(4)]
+        names = [node.lease(tasks[n % 4])["plain"]["user"] for n in range(many)]
+        ends = [threading.Thread(target=who.run, args=("task", "end", task)) for task in tasks for who in (node, second)]
+        [e.start() for e in ends]
+        [e.join() for e in ends]
+        both = soon("the end of the logins", lambda: not node.postgres.logins())
+        soon("the record", lambda: node.standing()["leases"] == 0)
+        times = [dropped(name) for name in names]
+        assert set(times) == {1}, f"each login is dropped by one node, once: {times}"
+        assert len(gone_in_log()) == many and set(gone_in_log().values()) == {"1"}, gone_in_log()
+        taken_over, asleep = [], 0
+        for _ in range(rounds):
+            task = node.task()
+            names = [node.lease(task)["plain"]["user"] for _ in range(many)]
+            ended = subprocess.Popen([PROGRAM, "task", "end", task], cwd=node.folder, env=node.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            soon("the work", lambda: len(node.postgres.logins()) < many or node.postgres.sql("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%' AND NOT rolcanlogin") != "0")
+            time.sleep(dice.uniform(0, 0.3))
+            os.kill(node.process.pid, signal.SIGSTOP)
+            asleep += len(node.postgres.logins())
+            begun = time.monotonic()
+            soon("the other node", lambda: not node.postgres.logins(), 90)
+            soon("the other node's record", lambda: json.loads(second.run("standing", "--json").stdout)["leases"] == 0, 90)
+            taken_over.append(time.monotonic() - begun)
+            os.kill(node.process.pid, signal.SIGCONT)
+            ended.wait()
+            soon("the first node again", node.ready)
+            node.lease(node.task())
+            assert set(gone_in_log().values()) == {"1"}, gone_in_log()
+            assert len(gone_in_log()) >= many
+        return f"{many} logins in 4 tasks ended through both nodes at once: each dropped once, recorded gone once, within {both:.1f} s; {rounds} times the node at work stopped ({asleep} logins left in all): all gone and recorded by the other after {max(taken_over):.1f} s at most; woken, it records nothing twice and gives out again"
+    finally:
+        second.close()
+        node.close()
+
+
 def f14_a_restart_with_much_standing():
     """A node comes back to many credentials, a third of which ran out while it was away."""
     node, many = Node(), (120 if LONG else 12)
@@ -548,7 +678,7 @@ def refused_with(node, code):
     assert ran.returncode == 7 and code in ran.stderr and "accept-loss" in ran.stderr, (ran.returncode, ran.stderr)
 
 
-EXPERIMENTS = [f01_killed_while_it_works, f02_the_target_crashes, f05_the_disk_is_full, f06_a_target_is_away, f08_the_store_is_locked, f09_the_wall_clock_jumps, f11_kill_everything, f13_the_node_is_paused, f14_a_restart_with_much_standing, f15_an_old_copy_of_the_store, f15_what_keeping_the_head_costs]
+EXPERIMENTS = [f01_killed_while_it_works, f02_the_target_crashes, f04_the_disk_fails, f05_the_disk_is_full, f06_a_target_is_away, f08_the_store_is_locked, f09_the_wall_clock_jumps, f11_kill_everything, f13_the_node_is_paused, f13_two_nodes_on_one_store, f14_a_restart_with_much_standing, f15_an_old_copy_of_the_store, f15_what_keeping_the_head_costs]
 
 
 def main():

@@ -207,6 +207,34 @@ pub enum LeaseFact {
     },
 }
 
+/// What happens to a target in a store that several nodes share: which of them ends credentials there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event", deny_unknown_fields)]
+pub enum TargetEvent {
+    /// A node works on it. What another node had claimed is over.
+    Claimed {
+        /// The node, as it calls itself while it runs.
+        node: String,
+        /// For how long, in milliseconds from when the claim was appended.
+        ttl_ms: u64,
+    },
+    /// It does no longer.
+    Released {
+        /// The node.
+        node: String,
+    },
+}
+
+impl TargetEvent {
+    /// The word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TargetEvent::Claimed { .. } => "claimed",
+            TargetEvent::Released { .. } => "released",
+        }
+    }
+}
+
 impl LeaseFact {
     /// Whether this only takes authority away, and so may use what is kept back for endings.
     pub fn only_takes_away(&self) -> bool {

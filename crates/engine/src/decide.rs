@@ -45,7 +45,9 @@ impl Engine {
             let left = self.news(left).await;
             let rows = self.written_rows(left.as_ref(), now, request.decision.as_str());
             let committed = ruling
-                .commit(async |at, events| self.append_with(&caller.task, task, at, &events, now, rows).await)
+                .commit(async |at, events| {
+                    self.append_with(&caller.task, task, at, &events, now, rows, vec![]).await
+                })
                 .await;
             match committed {
                 Ok(outcome) => {

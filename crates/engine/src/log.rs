@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::{EngineError, Kind};
 use crate::ledger::Ledger;
 use crate::memory::{Deposit, Memory};
-use crate::target::Targets;
+use crate::target::{Target, Targets};
 
 /// What an engine is made of.
 pub struct Config {
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     tasks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<Option<Task>>>>>,
     memory: tokio::sync::RwLock<Memory>,
     pub(crate) targets: OnceLock<Targets>,
+    /// What this node calls itself while it runs.
+    pub(crate) node: String,
 }
 
 /// The registry and the policies compiled against it, at one version.
@@ -105,6 +107,7 @@ impl Engine {
             reloading: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(HashMap::new()),
             targets: OnceLock::new(),
+            node: crate::names::node()?,
             config,
         };
         let engine = Engine { inner: Arc::new(inner) };
@@ -151,7 +154,7 @@ impl Engine {
 
     /// Does something with the memory of what agents have written, as it is now.
     pub(crate) async fn remembering<T>(&self, look: impl FnOnce(&Memory) -> T) -> Result<T, EngineError> {
-        if self.inner.store.health().backend != "sqlite" {
+        if !self.is_alone() {
             let view = written_view(&self.inner.config.tenant);
             self.inner.memory.write().await.catch_up(&self.inner.store, &view).await?;
         }
@@ -275,7 +278,7 @@ impl Engine {
     /// may have appended.
     pub(crate) async fn refresh(&self, task: &TaskId, held: &mut Option<Task>) -> Result<(), EngineError> {
         let from = held.as_ref().map_or(0, Task::version);
-        if from > 0 && self.inner.store.health().backend == "sqlite" {
+        if from > 0 && self.is_alone() {
             return Ok(());
         }
         self.reload(task, held, from).await
@@ -302,6 +305,20 @@ impl Engine {
         judge: impl Fn(Scene<'_>) -> Result<J, EngineError>,
         events: impl Fn(&J) -> Vec<TaskEvent>,
     ) -> Result<J, EngineError> {
+        self.conduct_at(None, task, judge, events).await
+    }
+
+    /// The same for what a node records of its work on a target: only while its claim holds.
+    ///
+    /// # Errors
+    /// `lease.claim_lost` if another node works on the target now; or as above.
+    pub(crate) async fn conduct_at<J>(
+        &self,
+        target: Option<&Target>,
+        task: &TaskId,
+        judge: impl Fn(Scene<'_>) -> Result<J, EngineError>,
+        events: impl Fn(&J) -> Vec<TaskEvent>,
+    ) -> Result<J, EngineError> {
         let cell = self.cell(task);
         let mut held = cell.lock().await;
         self.refresh(task, &mut held).await?;
@@ -321,14 +338,23 @@ impl Engine {
             if facts.is_empty() {
                 return Ok(judged);
             }
-            match self.append(task, current, at, &facts, now).await {
+            let fence = match target {
+                Some(target) => self.fence(target).await?,
+                None => vec![],
+            };
+            match self.append_with(task, current, at, &facts, now, vec![], fence.clone()).await {
                 Ok(()) => {
                     if let Some(held) = held.as_mut() {
                         facts.iter().for_each(|e| held.apply(e, now));
                     }
                     return Ok(judged);
                 }
-                Err(AppendError::Conflict { .. }) => self.moved(task, &mut held).await?,
+                Err(AppendError::Conflict { stream, .. }) => {
+                    if let Some(target) = target {
+                        self.refused_by(target, &stream, &fence).await?;
+                    }
+                    self.moved(task, &mut held).await?;
+                }
                 Err(error) => {
                     // What became of the append is not known for certain; the fold is read anew before it is used.
                     *held = None;
@@ -355,10 +381,11 @@ impl Engine {
         events: &[TaskEvent],
         now: Time,
     ) -> Result<(), AppendError> {
-        self.append_with(id, task, at, events, now, Vec::new()).await
+        self.append_with(id, task, at, events, now, vec![], vec![]).await
     }
 
-    /// The same, with more rows.
+    /// The same, with more rows, and under more conditions.
+    #[expect(clippy::too_many_arguments, reason = "an append is what it is")]
     pub(crate) async fn append_with(
         &self,
         id: &TaskId,
@@ -367,6 +394,7 @@ impl Engine {
         events: &[TaskEvent],
         now: Time,
         rows: Vec<ViewPut>,
+        guards: Vec<(String, u64)>,
     ) -> Result<(), AppendError> {
         let stream = self.task_stream(id);
         let encoded = events
@@ -377,7 +405,7 @@ impl Engine {
             .map_err(|_| AppendError::Refused(bailiwick_store::Refusal::Unstorable("an event")))?;
         let append = Append {
             expect: at.task,
-            guards: vec![(self.registry_stream(), at.registry)],
+            guards: std::iter::once((self.registry_stream(), at.registry)).chain(guards).collect(),
             views: self.views(id, task, events).into_iter().chain(rows).collect(),
             events: encoded,
             stream,

@@ -12,12 +12,20 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// A fresh task id: 60 random bits, pasteable, without letters that look alike.
 pub(crate) fn task() -> Result<TaskId, EngineError> {
+    named("t", &random()?, None)
+}
+
+/// What a node calls itself while it runs.
+pub(crate) fn node() -> Result<String, EngineError> {
+    Ok(format!("n-{}", random()?))
+}
+
+fn random() -> Result<String, EngineError> {
     let mut bytes = [0u8; 12];
     SystemRandom::new().fill(&mut bytes).map_err(|_| {
         EngineError::new(Kind::Unavailable, "random.unavailable", "the machine gives no random bytes")
     })?;
-    let serial: String = bytes.iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect();
-    named("t", &serial, None)
+    Ok(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b & 31)])).collect())
 }
 
 pub(crate) fn decision(task: &TaskId, version: u64) -> Result<DecisionId, EngineError> {

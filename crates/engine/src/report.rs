@@ -81,7 +81,7 @@ impl Engine {
             let end = task.end_after(&reported);
             let facts: Vec<TaskEvent> = std::iter::once(TaskEvent::Reported(reported)).chain(end).collect();
             let scene = Scene { registry, task, policy: &*authority.policy, now, fresh: true };
-            match self.append_with(&caller.task, task, scene.judged_at(), &facts, now, rows).await {
+            match self.append_with(&caller.task, task, scene.judged_at(), &facts, now, rows, vec![]).await {
                 Ok(()) => {
                     self.remember_written(left, now).await;
                     if let Some(held) = held.as_mut() {

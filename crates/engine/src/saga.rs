@@ -160,9 +160,8 @@ impl Engine {
         {
             return None;
         }
-        let alone = self.store().health().backend == "sqlite";
         let old = scene.now.since(lease.requested) > targets.patience.abandoned_ms;
-        (alone || old).then(|| "whoever asked for it never got it".to_owned())
+        (self.is_alone() || old).then(|| "whoever asked for it never got it".to_owned())
     }
 
     /// Works on every target until nothing is due that can be tried now. For start-up and tests; a node that runs
@@ -185,7 +184,8 @@ impl Engine {
         let all = targets.by_name.values().map(|target| async move {
             let mut swept: Option<Instant> = None;
             loop {
-                if swept.is_none_or(|at| at.elapsed() >= targets.patience.sweep) {
+                let stale = swept.is_none_or(|at| at.elapsed() >= targets.patience.sweep);
+                if stale && self.may_work(targets, target).await {
                     swept = Some(Instant::now());
                     self.sweep(targets, target).await;
                 }
@@ -205,16 +205,33 @@ impl Engine {
     async fn drain(&self, targets: &Targets, target: &Target) {
         let mut looking = FuturesUnordered::new();
         loop {
-            let round = target.next(Instant::now());
+            let round = self.next_round(targets, target).await;
             if round.is_empty() {
                 match looking.next().await {
                     Some(()) => continue,
-                    None => return,
+                    None => return self.release_claim(target).await,
                 }
             }
             let ended = self.end_round(targets, target, round).await;
             if !ended.is_empty() {
                 looking.push(self.see_gone(targets, target, ended));
+            }
+        }
+    }
+
+    /// What is due now and still stands; nothing while another node works on the target.
+    async fn next_round(&self, targets: &Targets, target: &Target) -> Vec<Due> {
+        loop {
+            if !target.is_due(Instant::now()) || !self.may_work(targets, target).await {
+                return Vec::new();
+            }
+            let round = target.next(Instant::now());
+            if round.is_empty() {
+                return round;
+            }
+            let round = self.still_due(targets, target, round).await;
+            if !round.is_empty() {
+                return round;
             }
         }
     }
@@ -254,7 +271,7 @@ impl Engine {
     async fn steps(&self, targets: &Targets, target: &Target, due: Due) -> Option<(Due, Did)> {
         let mut did = Did::default();
         for step in &Step::ALL[..Step::ALL.len() - 1] {
-            if target.is_paused(Instant::now()) {
+            if target.is_paused(Instant::now()) || !self.may_work(targets, target).await {
                 target.later(due);
                 return None;
             }
@@ -280,6 +297,10 @@ impl Engine {
         target: &Target,
         all: Vec<(Due, T)>,
     ) -> Vec<(Due, T, Look)> {
+        if all.is_empty() || !self.may_work(targets, target).await {
+            all.into_iter().for_each(|(due, _)| target.later(due));
+            return Vec::new();
+        }
         let saw = self.ask_for_looks(targets, target, &all).await;
         let mut looked = Vec::with_capacity(all.len());
         for ((due, with), saw) in all.into_iter().zip(saw) {
@@ -344,13 +365,18 @@ impl Engine {
         task: &TaskId,
         part: Vec<(Due, Evidence)>,
     ) {
-        let recorded = self.conduct(task, |scene| Ok(gone(scene, &part)), Clone::clone).await;
+        let recorded =
+            self.conduct_at(Some(target), task, |scene| Ok(gone(scene, &part)), Clone::clone).await;
         match recorded {
             Ok(_) => {
                 for (due, _) in &part {
                     target.finished(&due.handle.lease);
                     targets.give_place_back(&due.handle.lease);
                 }
+            }
+            Err(error) if error.code == "lease.claim_lost" => {
+                tracing::warn!(%task, code = %error.code, %error, "what was seen here is not recorded");
+                part.into_iter().for_each(|(due, _)| target.later_after(due, &targets.patience));
             }
             Err(error) => {
                 tracing::error!(%task, code = %error.code, %error, "credentials are gone, and it cannot be recorded; trying again");
@@ -379,7 +405,10 @@ impl Engine {
         let event = TaskEvent::Lease { lease: lease.clone(), fact };
         let standing = |scene: Scene<'_>| Ok(scene.task.lease(&lease).is_some_and(Lease::is_standing));
         let noted =
-            self.conduct(&task, standing, |stands| if *stands { vec![event.clone()] } else { vec![] }).await;
+            self.conduct_at(Some(target), &task, standing, |stands| {
+                if *stands { vec![event.clone()] } else { vec![] }
+            })
+            .await;
         if let Err(error) = noted {
             tracing::error!(%lease, code = %error.code, %error, "a debt cannot be recorded");
         }
@@ -469,7 +498,12 @@ impl Engine {
     /// Sweeps every target now.
     pub async fn sweep_all(&self) {
         if let Some(targets) = self.inner.targets.get() {
-            let all = targets.by_name.values().map(|target| self.sweep(targets, target));
+            let all = targets.by_name.values().map(|target| async move {
+                if self.may_work(targets, target).await {
+                    self.sweep(targets, target).await;
+                    self.release_claim(target).await;
+                }
+            });
             futures_util::future::join_all(all).await;
         }
     }
@@ -488,7 +522,9 @@ fn gone(scene: Scene<'_>, part: &[(Due, Evidence)]) -> Vec<TaskEvent> {
     let mut facts = Vec::new();
     for (due, evidence) in part {
         let lease = &due.handle.lease;
-        if !scene.task.lease(lease).is_some_and(Lease::is_standing) {
+        // What was created after it had been looked for is not what was seen gone: it is due anew.
+        let seen = |l: &Lease| l.is_standing() && l.external == due.handle.external;
+        if !scene.task.lease(lease).is_some_and(seen) {
             continue;
         }
         if evidence.sessions_ended > 0 {

@@ -12,6 +12,7 @@ use bailiwick_broker::{Broker, BrokerError, Capabilities, Handle};
 use bailiwick_core::lease::{Intent, Lease, Quota};
 use bailiwick_core::{AgentId, LeaseId, SystemId, TaskId, Time};
 
+use crate::claim::Claim;
 use crate::error::{EngineError, Kind};
 
 /// How patient the engine is with targets.
@@ -29,6 +30,9 @@ pub struct Patience {
     pub abandoned_ms: u64,
     /// Between two sweeps of a target.
     pub sweep: Duration,
+    /// How long a node may work on a target that it has claimed, where several share a store; then another may take
+    /// over. Longer than `answer`.
+    pub claim: Duration,
 }
 
 impl Default for Patience {
@@ -40,6 +44,7 @@ impl Default for Patience {
             retry_most: Duration::from_secs(30),
             abandoned_ms: 60_000,
             sweep: Duration::from_secs(15 * 60),
+            claim: Duration::from_secs(30),
         }
     }
 }
@@ -67,11 +72,14 @@ pub(crate) struct Targets {
     census: Mutex<HashMap<LeaseId, (AgentId, SystemId)>>,
     /// Leases that this process is creating at this moment.
     creating: Mutex<HashSet<LeaseId>>,
+    /// Leases that this process has created and that stand, as far as it knows.
+    made_here: Mutex<HashSet<LeaseId>>,
 }
 
 pub(crate) struct Target {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) wake: tokio::sync::Notify,
+    pub(crate) claim: tokio::sync::Mutex<Claim>,
     work: Mutex<Work>,
     seen: Mutex<Seen>,
 }
@@ -118,6 +126,8 @@ struct Work {
     flying: HashSet<LeaseId>,
     retries: HashMap<LeaseId, (u32, Instant)>,
     paused: Option<(u32, Instant)>,
+    /// Until when another node is left to work on it.
+    left_alone: Option<Instant>,
 }
 
 impl Target {
@@ -135,6 +145,16 @@ impl Target {
         if !work.flying.contains(&due.handle.lease) {
             work.due.insert(due.handle.lease.clone(), due);
         }
+    }
+
+    /// Another node works on it: it is not looked at for a moment.
+    pub(crate) fn leave_alone(&self, until: Instant) {
+        self.work().left_alone = Some(until);
+    }
+
+    /// Whether something could be tried now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.wait(now).is_some_and(|wait| wait.is_zero())
     }
 
     /// The next round: kills first; then one of each task after the other. Empty while nothing may be tried.
@@ -228,7 +248,7 @@ impl Target {
     /// How long until something could be tried again; `None` if nothing is due.
     pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         let work = self.work();
-        let paused = work.paused.map_or(now, |(_, until)| until);
+        let paused = work.paused.map_or(now, |(_, until)| until).max(work.left_alone.unwrap_or(now));
         work.due
             .keys()
             .map(|lease| work.retries.get(lease).map_or(now, |(_, until)| *until).max(paused))
@@ -248,6 +268,7 @@ impl Targets {
         let target = |broker: Arc<dyn Broker>| {
             let target = Target {
                 wake: tokio::sync::Notify::new(),
+                claim: tokio::sync::Mutex::default(),
                 work: Mutex::default(),
                 seen: Mutex::default(),
                 broker,
@@ -260,6 +281,7 @@ impl Targets {
             patience: connectors.patience,
             census: Mutex::default(),
             creating: Mutex::default(),
+            made_here: Mutex::default(),
         }
     }
 
@@ -306,12 +328,19 @@ impl Targets {
             creating.iter().filter_map(|lease| Some((lease.clone(), census.get(lease)?.clone()))).collect();
         *census = standing;
         census.extend(kept);
+        let mut made = self.made_here.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|lease| census.contains_key(lease));
     }
 
     /// Marks a lease as being created here until the guard is dropped.
     pub(crate) fn creating(&self, lease: &LeaseId) -> Creating<'_> {
         self.creating.lock().unwrap_or_else(PoisonError::into_inner).insert(lease.clone());
+        self.made_here.lock().unwrap_or_else(PoisonError::into_inner).insert(lease.clone());
         Creating { targets: self, lease: lease.clone() }
+    }
+
+    pub(crate) fn was_made_here(&self, lease: &LeaseId) -> bool {
+        self.made_here.lock().unwrap_or_else(PoisonError::into_inner).contains(lease)
     }
 
     pub(crate) fn is_creating(&self, lease: &LeaseId) -> bool {

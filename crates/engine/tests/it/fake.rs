@@ -29,6 +29,17 @@ pub enum Mood {
 pub struct Fake {
     system: SystemId,
     pub state: Arc<Mutex<State>>,
+    pause: Mutex<Option<Arc<Pause>>>,
+}
+
+/// Where a node stands still until it is told to go on: `create` on the way to the target, `created` on the way back,
+/// `look` on the way back.
+pub struct Pause {
+    at: &'static str,
+    /// How often it passes before it stands still.
+    passes: std::sync::atomic::AtomicUsize,
+    pub reached: tokio::sync::Notify,
+    pub go_on: tokio::sync::Notify,
 }
 
 pub struct State {
@@ -57,7 +68,41 @@ impl Fake {
             pace: Duration::ZERO,
         };
         let state = Arc::new(Mutex::new(state));
-        (Arc::new(Fake { system: system.parse().unwrap(), state: state.clone() }), state)
+        let pause = Mutex::default();
+        (Arc::new(Fake { system: system.parse().unwrap(), state: state.clone(), pause }), state)
+    }
+
+    /// The same target as another node reaches it.
+    pub fn of_another_node(&self) -> Arc<Fake> {
+        Arc::new(Fake { system: self.system.clone(), state: self.state.clone(), pause: Mutex::default() })
+    }
+
+    /// The node stands still there, once, after it has passed so often.
+    pub fn pause_at(&self, at: &'static str, passes: usize) -> Arc<Pause> {
+        let pause = Arc::new(Pause {
+            at,
+            passes: passes.into(),
+            reached: Default::default(),
+            go_on: Default::default(),
+        });
+        *self.pause.lock().unwrap() = Some(pause.clone());
+        pause
+    }
+
+    async fn paused(&self, at: &'static str) {
+        use std::sync::atomic::Ordering::SeqCst;
+        let pause = {
+            let mut held = self.pause.lock().unwrap();
+            let less = |n: usize| n.checked_sub(1);
+            match held.as_ref().filter(|p| p.at == at) {
+                Some(pause) if pause.passes.fetch_update(SeqCst, SeqCst, less).is_err() => held.take(),
+                _ => None,
+            }
+        };
+        if let Some(pause) = pause {
+            pause.reached.notify_one();
+            pause.go_on.notified().await;
+        }
     }
 
     async fn mood(&self) -> Result<Mood, BrokerError> {
@@ -113,6 +158,7 @@ impl Broker for Fake {
         Box::pin(async move {
             let mood = self.mood().await?;
             let secret = format!("secret-of-{}", plan.name);
+            self.paused("create").await;
             let gate = self.state.lock().unwrap().gate.clone();
             if let Some(gate) = gate {
                 gate.notified().await;
@@ -126,6 +172,7 @@ impl Broker for Fake {
             if let Some(meanwhile) = meanwhile {
                 meanwhile();
             }
+            self.paused("created").await;
             if mood == Mood::LosesAnswers {
                 return Err(BrokerError::new("target.unreachable", "the connection broke"));
             }
@@ -165,6 +212,7 @@ impl Broker for Fake {
             self.mood().await?;
             let gone = !self.state.lock().unwrap().there.contains_key(&handle.name);
             let answer = if gone { "nobody" } else { "it is there" }.to_owned();
+            self.paused("look").await;
             Ok(Sight { gone, sessions: 0, query: format!("who is {}", handle.name), answer })
         })
     }

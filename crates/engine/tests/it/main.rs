@@ -7,6 +7,7 @@ mod kept;
 mod kills;
 mod leases;
 mod memory;
+mod nodes;
 mod stories;
 mod templates;
 mod trust;
