@@ -307,35 +307,43 @@ def f02_the_target_crashes():
 
 
 def f06_a_target_is_away():
-    """PostgreSQL is away while a revocation is due; the other target's agents must not notice."""
+    """PostgreSQL is away while a revocation is due; the other target's agents must not notice. A second machine, as it
+    were, where nothing is away, is asked in turn, so that what else goes on here slows both."""
     node, away = Node(), (300 if LONG else 20)
+    calm = Node()
     try:
-        def carts(n):
-            took = []
-            task = node.task()
-            for _ in range(n):
-                begun = time.monotonic()
-                node.lease(task, "carts.read_carts")
-                took.append(time.monotonic() - begun)
-            return took
+        carts = {node: node.task(), calm: calm.task()}
 
-        before = carts(30 if LONG else 10)
+        def lease(who, took):
+            begun = time.monotonic()
+            who.lease(carts[who], "carts.read_carts")
+            took.append(time.monotonic() - begun)
+
+        [lease(who, []) for who in carts for _ in range(3)]
         task = node.task()
         node.lease(task)
         node.postgres.crash()
         node.run("task", "end", task)
         shown = soon("the debt", lambda: node.standing()["debts"] == 1)
-        until, during, tries = time.monotonic() + away, [], []
+        until, during, beside, tries = time.monotonic() + away, [], [], 0
         while time.monotonic() < until:
-            during += carts(5)
-            tries.append((time.monotonic(), next(c["attempts"] for c in node.standing()["credentials"] if c["system"] == "shop")))
+            for _ in range(5):
+                lease(node, during)
+                lease(calm, beside)
+            tries = next(c["attempts"] for c in node.standing()["credentials"] if c["system"] == "shop")
+            for who in carts:  # a task may hold so many, and the calm ones should not pile up
+                if len(during) % 100 == 0:
+                    who.run("task", "end", carts[who])
+                    carts[who] = who.task()
         node.postgres.start()
         gone = soon("the end of the login", lambda: not node.postgres.logins())
         assert gone <= 31, gone
-        ratio = percentile(during, 0.99) / percentile(before, 0.99)
-        return f"away {away} s: shown as debt after {shown:.1f} s, {tries[-1][1]} attempts, gone {gone:.1f} s after its return; p99 of leases in the other target {percentile(before, 0.99)*1000:.0f} ms before, {percentile(during, 0.99)*1000:.0f} ms during ({ratio:.1f}x)"
+        tell = lambda took: f"p50 {percentile(took, 0.5)*1000:.0f} ms, p99 {percentile(took, 0.99)*1000:.0f} ms"
+        ratio = percentile(during, 0.99) / percentile(beside, 0.99)
+        return f"away {away} s: shown as debt after {shown:.1f} s, {tries} attempts, gone {gone:.1f} s after its return; {len(during)} leases in the other target {tell(during)}, and {tell(beside)} at the same time beside a node that misses nothing (p99 {ratio:.1f}x)"
     finally:
         node.close()
+        calm.close()
 
 
 def f08_the_store_is_locked():
@@ -584,10 +592,16 @@ def f13_two_nodes_on_one_store():
             os.kill(node.process.pid, signal.SIGCONT)
             ended.wait()
             soon("the first node again", node.ready)
-            node.lease(node.task())
+            after = node.task()
+            node.lease(after)
+            node.run("task", "end", after)
+            soon("the end of the login", lambda: not node.postgres.logins())
             assert set(gone_in_log().values()) == {"1"}, gone_in_log()
             assert len(gone_in_log()) >= many
         return f"{many} logins in 4 tasks ended through both nodes at once: each dropped once, recorded gone once, within {both:.1f} s; {rounds} times the node at work stopped ({asleep} logins left in all): all gone and recorded by the other after {max(taken_over):.1f} s at most; woken, it records nothing twice and gives out again"
+    except Exception as error:
+        with open(f"{node.folder}/log2") as log:
+            raise AssertionError(f"{error}; the other node said: {log.read()[-3000:]}") from error
     finally:
         second.close()
         node.close()
