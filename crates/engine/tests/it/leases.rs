@@ -545,3 +545,47 @@ async fn what_narrows_a_credential_is_vouched_for_even_where_it_only_reads() {
     );
     assert!(matches!(engine.lease(&caller, of(8, None)).await.unwrap(), Leased::Ask(_)));
 }
+
+// proves: R3, INV2
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_created_after_it_was_looked_for_is_not_called_gone() {
+    let world = World::new().await;
+    let (fake, state) = Fake::new("shop");
+    register(&world.engine).await;
+    for manifest in bailiwick_broker::Broker::scopes(fake.as_ref()) {
+        world.engine.classify(&person("root"), manifest, None).await.unwrap();
+    }
+    let patience = bailiwick_engine::Patience { answer: std::time::Duration::from_secs(60), ..impatient() };
+    let brokers = vec![fake.clone() as Arc<dyn bailiwick_broker::Broker>];
+    world.engine.connect(Connectors { brokers, quota: Quota::default(), patience }).await.unwrap();
+    let task = open(&world.engine).await;
+    let gate = Arc::new(tokio::sync::Notify::new());
+    state.lock().unwrap().gate = Some(gate.clone());
+    let asking = tokio::spawn({
+        let (engine, caller) = (world.engine.clone(), world.caller(&task.task, &task.grant, "reporter"));
+        async move { engine.lease(&caller, call("shop.read")).await.map(|_| ()) }
+    });
+    let lease = loop {
+        match world.engine.credentials().await.unwrap().pop() {
+            Some((_, lease)) => break lease,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let pause = fake.pause_at("look", 1);
+    world.engine.end_task("dana@example.org", &task.task, Cause::Completed, "done").await.unwrap();
+    let working = tokio::spawn({
+        let engine = world.engine.clone();
+        async move { engine.settle().await }
+    });
+    pause.reached.notified().await;
+    gate.notify_one();
+    assert_eq!(asking.await.unwrap().unwrap_err().code, "lease.not_live");
+    pause.go_on.notify_one();
+    working.await.unwrap().unwrap();
+    let held = world.engine.look_up(lease.id()).await.unwrap().1;
+    assert!(held.is_standing(), "it was seen gone before it came: {:?}", held.state);
+    state.lock().unwrap().gate = None;
+    world.engine.settle().await.unwrap();
+    assert!(!world.engine.look_up(lease.id()).await.unwrap().1.is_standing());
+    assert!(state.lock().unwrap().there.is_empty());
+}
