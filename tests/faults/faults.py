@@ -563,6 +563,7 @@ def f13_two_nodes_on_one_store():
     node, many, rounds = Node(shared=True), (40 if LONG else 8), (5 if LONG else 1)
     second = Second(node)
     dice = random.Random(SEED)
+    claims = "SELECT count(*) FROM bailiwick.events WHERE kind = 'claimed'"
     dropped = lambda name: sum(name in line for line in open(f"{node.postgres.folder}/log") if "DROP ROLE" in line)
     gone_in_log = lambda: dict(row.split("|") for row in node.postgres.sql("SELECT convert_from(bytes,'UTF8')::json->>'lease', count(*) FROM bailiwick.events WHERE convert_from(bytes,'UTF8') LIKE '%\"now\":\"gone\"%' GROUP BY 1", "ledger").split())
     try:
@@ -580,11 +581,18 @@ def f13_two_nodes_on_one_store():
         for _ in range(rounds):
             task = node.task()
             names = [node.lease(task)["plain"]["user"] for _ in range(many)]
+            claimed = node.postgres.sql(claims, "ledger")
+            # The target keeps it waiting, so that it is stopped in the middle of what it does there.
+            lock = "BEGIN; LOCK TABLE pg_authid IN SHARE MODE; SELECT pg_sleep(600)"
+            locker = subprocess.Popen(["psql", node.postgres.url(), "-qc", lock], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            soon("the lock", lambda: node.postgres.sql("SELECT count(*) FROM pg_locks WHERE relation = 'pg_authid'::regclass AND mode = 'ShareLock' AND granted") == "1")
             ended = subprocess.Popen([PROGRAM, "task", "end", task], cwd=node.folder, env=node.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            soon("the work", lambda: len(node.postgres.logins()) < many or node.postgres.sql("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%' AND NOT rolcanlogin") != "0")
-            time.sleep(dice.uniform(0, 0.3))
+            soon("the work", lambda: node.postgres.sql(claims, "ledger") != claimed)
+            time.sleep(dice.uniform(0, 2))
             os.kill(node.process.pid, signal.SIGSTOP)
             asleep += len(node.postgres.logins())
+            node.postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'pg_authid'::regclass AND mode = 'ShareLock' AND granted")
+            locker.wait()
             begun = time.monotonic()
             soon("the other node", lambda: not node.postgres.logins(), 90)
             soon("the other node's record", lambda: json.loads(second.run("standing", "--json").stdout)["leases"] == 0, 90)
