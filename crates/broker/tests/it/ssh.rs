@@ -621,6 +621,10 @@ async fn said(port: u16, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer[..read.unwrap_or(0)]).into_owned()
 }
 
+/// Letters and digits of the shape of ISO 13616 stand in it.
+const READS_LIKE_AN_ACCOUNT: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIP1+RS04JHGlFTyOG6f4xH8lb7p0SJ36/rNISUzrBTtI dana@laptop";
+
 // proves: X2, INV14
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_can_bring_its_own_key_and_then_there_is_no_private_one() {
@@ -636,6 +640,13 @@ async fn an_agent_can_bring_its_own_key_and_then_there_is_no_private_one() {
     let mut args = args();
     args.insert(PUBLIC_KEY.to_owned(), Value::from(public.trim()));
     let tool = "web.look_at".parse().unwrap();
+    let by_chance = BTreeMap::from([(PUBLIC_KEY.to_owned(), Value::from(READS_LIKE_AN_ACCOUNT))]);
+    let by_chance = args.clone().into_iter().chain(by_chance).collect();
+    drop(
+        ready(&host.broker, &tool, &by_chance, 60_000)
+            .await
+            .expect("a key is no account, whatever it reads like"),
+    );
     let ready = ready(&host.broker, &tool, &args, 60_000).await.unwrap();
     let spec = ready.plan.spec.clone();
     let (created, handle) = ready.create(&host.broker).await.unwrap();
