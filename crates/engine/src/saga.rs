@@ -326,7 +326,9 @@ impl Engine {
         if all.len() >= MANY {
             let handles: Vec<Handle> = all.iter().map(|(due, _)| due.handle.clone()).collect();
             match asked(&targets.patience, target.broker.look_many(&handles)).await {
-                Ok(answers) if answers.len() == all.len() && !answers.iter().any(is_alone) => return answers,
+                Ok(answers) if answers.len() == all.len() && !answers.iter().any(is_one_by_one) => {
+                    return answers;
+                }
                 // One that does not answer is not asked so many times again.
                 Err(error) if error.code() == "target.unreachable" => {
                     return all.iter().map(|_| Err(error.clone())).collect();
@@ -542,7 +544,7 @@ fn gone(scene: Scene<'_>, part: &[(Due, Evidence)]) -> Vec<TaskEvent> {
     facts
 }
 
-fn is_alone(answer: &Result<Sight, BrokerError>) -> bool {
+fn is_one_by_one(answer: &Result<Sight, BrokerError>) -> bool {
     answer.as_ref().is_err_and(|error| error.code() == "target.one_by_one")
 }
 
