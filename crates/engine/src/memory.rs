@@ -199,3 +199,28 @@ impl Memory {
         label
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // proves: A31
+    #[test]
+    fn what_is_known_under_a_laxer_label_is_news() {
+        let left = |marks: &[u64], records: &[u64], origin: &str| Deposit {
+            label: Label::untrusted(origin),
+            marks: marks.iter().copied().collect(),
+            records: records.iter().copied().collect(),
+        };
+        let mut memory = Memory::default();
+        assert!(!memory.covers(&left(&[1], &[], "mail")), "nothing is known yet");
+        memory.keep(&left(&[1], &[2], "mail"), Time(1));
+        assert!(memory.covers(&left(&[1], &[2], "mail")));
+        assert!(!memory.covers(&left(&[1], &[], "web")), "the same words, also from elsewhere");
+        assert!(!memory.covers(&left(&[], &[2], "web")), "the same record, also from elsewhere");
+        assert!(!memory.covers(&left(&[1, 3], &[], "mail")), "one word more");
+        assert!(!memory.covers(&left(&[2], &[], "mail")), "a record is no word");
+        memory.keep(&left(&[1], &[], "web"), Time(2));
+        assert!(memory.covers(&left(&[1], &[], "mail")) && memory.covers(&left(&[1], &[], "web")));
+    }
+}

@@ -142,6 +142,19 @@ fn a_configuration_without_an_operator_does_not_start() {
     assert!(house.run(&["up"]).failed(2).contains("operator"));
 }
 
+// proves: INV8
+#[test]
+fn a_head_that_would_go_back_with_the_data_is_not_kept_there() {
+    let house = House::new(CONFIG);
+    std::fs::create_dir_all(house.path("data/deeper")).unwrap();
+    for inside in ["data/head", "data/deeper/head", "data/../data/head"] {
+        let env = [("BAILIWICK_DATA", "data"), ("BAILIWICK_LEDGER_HEAD", inside)];
+        let ran = crate::support::run_in(house.folder.path(), &["ledger", "keep-head"], &env);
+        assert!(ran.failed(2).contains("inside the data folder"), "{inside}: {ran:?}");
+        assert!(!house.path(inside).exists(), "{inside}");
+    }
+}
+
 // proves: X3
 #[cfg(target_os = "linux")]
 #[test]
