@@ -14,8 +14,10 @@ use super::open;
 use super::store_error;
 use crate::error::{Fault, StoreError};
 
-/// Written since the last checkpoint before one is due, bytes (events and their overhead, estimated).
-const DUE_AFTER_BYTES: usize = 4 << 20;
+/// Written to the log since the last checkpoint before one is due, bytes, estimated: three quarters of its room.
+const DUE_AFTER_BYTES: usize = 12 << 20;
+/// What a commit writes beside its events, bytes: the pages of the tree's edge, of the newest events and of their index.
+const COMMIT_BYTES: usize = 3 * 4120;
 /// Quiet time after which whatever is in the log is folded back.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -56,7 +58,7 @@ impl Checkpointer {
 
     /// Counts what was committed, and calls when enough has come together.
     pub(super) fn wrote(&mut self, bytes: usize) {
-        self.written += bytes;
+        self.written += bytes + COMMIT_BYTES;
         if self.written >= DUE_AFTER_BYTES
             && let Some(due) = &self.due
             && due.try_send(()).is_ok()

@@ -8,6 +8,7 @@ mod checkpoint;
 mod open;
 mod read;
 mod reserve;
+mod room;
 mod trouble;
 mod writer;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bailiwick_audit::tree::Frontier;
 use rusqlite::{Connection, OpenFlags};
 
-use super::read;
 use super::trouble::{file_error, store_error};
+use super::{read, room};
 use crate::error::{Fault, StoreError};
 use crate::ledger::{Found, check_opening};
 
@@ -38,16 +38,17 @@ pub(super) struct Lock {
 pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let lock = lock(path)?;
     let new = !path.exists();
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    prepare(&connection)?;
+    prepare(&connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?)?;
+    // The file is ours, and with that connection its log has gone.
+    room::lay_out(path);
+    let (connection, frontier) = reopen(path)?;
     if new {
         sync_folder(path)?;
     }
-    let frontier = check(&connection)?;
     Ok(Opened { connection, frontier, lock })
 }
 
-/// Opens the writer's connection anew after a failure, and checks the store as at the first opening.
+/// Opens the writer's connection, also anew after a failure, and checks the store.
 pub(super) fn reopen(path: &Path) -> Result<(Connection, Frontier), StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     prepare(&connection)?;

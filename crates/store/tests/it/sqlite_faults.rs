@@ -81,8 +81,31 @@ async fn the_log_is_folded_back_while_writing_goes_on() {
         store.append_at(append("s", version, &[&text])).await.unwrap();
     }
     let log = std::fs::metadata(place.folder().join("ledger.db-wal")).unwrap().len();
-    assert!(log < 24 << 20, "the log is {log} bytes after writing 40 MiB");
+    assert!(log < 32 << 20, "the log is {log} bytes after writing 40 MiB");
     assert_eq!(store.head().await.unwrap().size, 1280);
+}
+
+#[tokio::test]
+async fn the_log_has_its_room_before_it_is_needed_and_a_copy_of_it_opens() {
+    let place = Place::sqlite();
+    let store = place.open().await;
+    let log = place.folder().join("ledger.db-wal");
+    let laid_out = std::fs::metadata(&log).unwrap().len();
+    assert_eq!(laid_out, 16 << 20);
+    for version in 0..3 {
+        store.append_at(append("s", version, &["said"])).await.unwrap();
+    }
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), laid_out, "nothing was made longer");
+
+    // What a crash leaves: events in a log whose rest is zeros.
+    let left = Place::sqlite();
+    for (from, to) in [(place.file(), left.file()), (log, left.folder().join("ledger.db-wal"))] {
+        std::fs::copy(from, to).unwrap();
+    }
+    let after = left.open().await;
+    assert_eq!(after.read("s", 0).await.unwrap().len(), 3);
+    after.append_at(append("s", 3, &["said after"])).await.unwrap();
+    assert_eq!(after.head().await.unwrap().size, 4);
 }
 
 /// A command whose mounts nobody else sees, with a small disk of its own at the folder.
