@@ -296,6 +296,17 @@ pub trait DecisionPoint: Send + Sync + 'static {
         outcome: Outcome,
     ) -> impl Future<Output = Result<(), PointError>> + Send;
 
+    /// The same, but may return before the record is durable, if the tool only reads and nothing that is decided later
+    /// can miss what was read.
+    fn report_soon(
+        &self,
+        caller: &Caller,
+        decision: &DecisionId,
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<(), PointError>> + Send {
+        self.report(caller, decision, outcome)
+    }
+
     /// Makes a child grant, or refuses and names what was too much.
     fn hand_off(
         &self,

@@ -242,7 +242,7 @@ impl Engine {
                 }
                 Err(AppendError::Conflict { .. }) => self.moved(&caller.task, &mut held).await?,
                 Err(error) => {
-                    *held = None;
+                    held.forget();
                     return Err(error.into());
                 }
             }

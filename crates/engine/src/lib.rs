@@ -16,6 +16,7 @@ mod admin;
 mod admit;
 mod amend;
 mod approve;
+mod cached;
 mod claim;
 mod clock;
 mod decide;

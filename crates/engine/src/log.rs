@@ -13,6 +13,7 @@ use bailiwick_core::{TaskId, TenantId, Time, Timekeeper};
 use bailiwick_store::{Append, AppendError, NewEvent, Store, ViewPut};
 use bailiwick_token::Mint;
 
+use crate::cached::Cached;
 use crate::clock::Clock;
 use crate::error::{EngineError, Kind};
 use crate::ledger::Ledger;
@@ -49,9 +50,11 @@ pub(crate) struct Inner {
     keeper: Mutex<Timekeeper>,
     authority: RwLock<Arc<Authority>>,
     reloading: tokio::sync::Mutex<()>,
-    tasks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<Option<Task>>>>>,
+    tasks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<Cached>>>>,
     memory: tokio::sync::RwLock<Memory>,
     pub(crate) targets: OnceLock<Targets>,
+    /// When this process began: whatever was allowed by then was allowed by another.
+    pub(crate) started: Time,
     /// What this node calls itself while it runs.
     pub(crate) node: String,
 }
@@ -96,7 +99,7 @@ impl Engine {
         }
         let (registry, newest) = load_registry(&store, &stream).await?;
         let newest = newest.max(newest_in(&store).await?);
-        let (_, mono) = config.clock.read();
+        let (wall, mono) = config.clock.read();
         let policy = crate::admin::compile_or_deny(&registry)?;
         let memory = Memory::load(&store, &written_view(&config.tenant)).await?;
         let inner = Inner {
@@ -107,6 +110,7 @@ impl Engine {
             reloading: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(HashMap::new()),
             targets: OnceLock::new(),
+            started: newest.max(wall),
             node: crate::names::node()?,
             config,
         };
@@ -250,10 +254,10 @@ impl Engine {
     }
 
     /// The cell of a task in the cache; empty until it is loaded.
-    pub(crate) fn cell(&self, task: &TaskId) -> Arc<tokio::sync::Mutex<Option<Task>>> {
+    pub(crate) fn cell(&self, task: &TaskId) -> Arc<tokio::sync::Mutex<Cached>> {
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if tasks.len() >= CACHED_TASKS && !tasks.contains_key(task) {
-            tasks.retain(|_, cell| cell.try_lock().is_ok_and(|t| t.as_ref().is_some_and(|t| !t.has_ended())));
+            tasks.retain(|_, cell| !cell.try_lock().is_ok_and(|cached| cached.is_spare()));
         }
         tasks.entry(task.clone()).or_default().clone()
     }
@@ -274,17 +278,13 @@ impl Engine {
         }
     }
 
-    /// Reads what the cache has not seen of a task. In one process the cache is always current; another node
-    /// may have appended.
-    pub(crate) async fn refresh(&self, task: &TaskId, held: &mut Option<Task>) -> Result<(), EngineError> {
-        let from = held.as_ref().map_or(0, Task::version);
-        if from > 0 && self.is_alone() {
-            return Ok(());
-        }
-        self.reload(task, held, from).await
-    }
-
-    async fn reload(&self, task: &TaskId, held: &mut Option<Task>, from: u64) -> Result<(), EngineError> {
+    /// Folds what the log has of a task from a version on.
+    pub(crate) async fn reload(
+        &self,
+        task: &TaskId,
+        held: &mut Option<Task>,
+        from: u64,
+    ) -> Result<(), EngineError> {
         let stream = self.task_stream(task);
         for recorded in self.inner.store.read(&stream, from).await? {
             let event = decode::<TaskEvent>(&recorded.bytes)?;
@@ -357,18 +357,12 @@ impl Engine {
                 }
                 Err(error) => {
                     // What became of the append is not known for certain; the fold is read anew before it is used.
-                    *held = None;
+                    held.forget();
                     return Err(error.into());
                 }
             }
         }
         Err(contended())
-    }
-
-    pub(crate) async fn moved(&self, task: &TaskId, held: &mut Option<Task>) -> Result<(), EngineError> {
-        self.catch_up().await?;
-        let from = held.as_ref().map_or(0, Task::version);
-        self.reload(task, held, from).await
     }
 
     /// Appends events of a task at the versions they were judged on: neither the task nor the registry may have
@@ -396,25 +390,33 @@ impl Engine {
         rows: Vec<ViewPut>,
         guards: Vec<(String, u64)>,
     ) -> Result<(), AppendError> {
-        let stream = self.task_stream(id);
-        let encoded = events
-            .iter()
-            .enumerate()
-            .map(|(i, e)| encode(&stream, at.task + i as u64, now, e, e.name()))
-            .collect::<Result<Vec<_>, _>>()
+        let mut append = self
+            .prepared(id, task, at.task, events, now)
             .map_err(|_| AppendError::Refused(bailiwick_store::Refusal::Unstorable("an event")))?;
-        let append = Append {
-            expect: at.task,
-            guards: std::iter::once((self.registry_stream(), at.registry)).chain(guards).collect(),
-            views: self.views(id, task, events).into_iter().chain(rows).collect(),
-            events: encoded,
-            stream,
-        };
+        append.guards = std::iter::once((self.registry_stream(), at.registry)).chain(guards).collect();
+        append.views.extend(rows);
         // What only takes authority away must go through even when the disk is full.
         if events.iter().all(only_takes_away) {
             return self.inner.store.append_ending(append).await.map(|_| ());
         }
         self.inner.store.append_at(append).await.map(|_| ())
+    }
+
+    /// An append of events to a task, with the projections that change with them, under no condition but its version.
+    pub(crate) fn prepared(
+        &self,
+        id: &TaskId,
+        task: &Task,
+        expect: u64,
+        events: &[TaskEvent],
+        now: Time,
+    ) -> Result<Append, EngineError> {
+        let stream = self.task_stream(id);
+        let numbered = (expect..).zip(events);
+        let events_encoded =
+            numbered.map(|(at, e)| encode(&stream, at, now, e, e.name())).collect::<Result<_, _>>()?;
+        let views = self.views(id, task, events);
+        Ok(Append { expect, guards: vec![], views, events: events_encoded, stream })
     }
 
     /// Projections that change with these events: the list of open tasks and the list of waiting questions.

@@ -179,6 +179,11 @@ impl Memory {
         self.full || self.marks.contains_key(&mark(id))
     }
 
+    /// The label of everything that agents have written.
+    pub(crate) fn worst(&self) -> Label {
+        self.labels.iter().fold(Label::bottom(), |worst, label| worst.join(label))
+    }
+
     /// The label that a result carries because agents wrote some of it, joined over all that is known again.
     pub(crate) fn label(&self, result: &Value, ids: &[(Identifier, String)]) -> Label {
         let held =

@@ -30,6 +30,14 @@ impl DecisionPoint for Engine {
     ) -> Result<(), PointError> {
         Ok(Engine::report(self, caller, decision, outcome).await?)
     }
+    async fn report_soon(
+        &self,
+        caller: &Caller,
+        decision: &DecisionId,
+        outcome: Outcome,
+    ) -> Result<(), PointError> {
+        Ok(Engine::report_soon(self, caller, decision, outcome).await?)
+    }
     async fn hand_off(
         &self,
         caller: &Caller,

@@ -14,6 +14,7 @@ use bailiwick_core::tool::{Effect, Manifest, Trust};
 use bailiwick_core::value::Value;
 use bailiwick_store::AppendError;
 
+use crate::cached::may_be_answered_first;
 use crate::error::EngineError;
 use crate::log::{Engine, RACES_MAX};
 use crate::memory::{Deposit, Memory};
@@ -32,7 +33,18 @@ impl Engine {
         decision: &DecisionId,
         outcome: Outcome,
     ) -> Result<(), EngineError> {
-        self.record(caller, decision, outcome, Reporter::Enforcement).await
+        self.record(caller, decision, outcome, Reporter::Enforcement, Pace::Durable).await
+    }
+
+    /// The same, but does not wait for the record to be durable where the tool only reads and nothing but labels hangs
+    /// on its outcome. See [`crate::cached`] for what keeps that safe.
+    pub async fn report_soon(
+        &self,
+        caller: &Caller,
+        decision: &DecisionId,
+        outcome: Outcome,
+    ) -> Result<(), EngineError> {
+        self.record(caller, decision, outcome, Reporter::Enforcement, Pace::Soon).await
     }
 
     /// Records the outcome of an allowed call as the caller itself tells it. Unless the tool's manifest says that
@@ -45,7 +57,7 @@ impl Engine {
         decision: &DecisionId,
         outcome: Outcome,
     ) -> Result<(), EngineError> {
-        self.record(caller, decision, outcome, Reporter::Caller).await
+        self.record(caller, decision, outcome, Reporter::Caller, Pace::Durable).await
     }
 
     async fn record(
@@ -54,6 +66,7 @@ impl Engine {
         decision: &DecisionId,
         outcome: Outcome,
         by: Reporter,
+        pace: Pace,
     ) -> Result<(), EngineError> {
         let cell = self.cell(&caller.task);
         let mut held = cell.lock().await;
@@ -79,6 +92,18 @@ impl Engine {
             let (left, now) = (self.news(left).await, self.now());
             let rows = self.written_rows(left.as_ref(), now, &format!("{decision}-made"));
             let end = task.end_after(&reported);
+            let lingers =
+                pace == Pace::Soon && self.is_alone() && may_be_answered_first(registry, task, call);
+            if lingers && end.is_none() && rows.is_empty() {
+                let fact = [TaskEvent::Reported(reported.clone())];
+                let append = self.prepared(&caller.task, task, task.version(), &fact, now)?;
+                let soon = self.inner.store.append_soon(append).await?;
+                if let Some(held) = held.as_mut() {
+                    fact.iter().for_each(|e| held.apply(e, now));
+                }
+                held.owe(reported, soon);
+                return Ok(());
+            }
             let facts: Vec<TaskEvent> = std::iter::once(TaskEvent::Reported(reported)).chain(end).collect();
             let scene = Scene { registry, task, policy: &*authority.policy, now, fresh: true };
             match self.append_with(&caller.task, task, scene.judged_at(), &facts, now, rows, vec![]).await {
@@ -91,7 +116,7 @@ impl Engine {
                 }
                 Err(AppendError::Conflict { .. }) => self.moved(&caller.task, &mut held).await?,
                 Err(error) => {
-                    held.take();
+                    held.forget();
                     return Err(error.into());
                 }
             }
@@ -107,6 +132,15 @@ enum Reporter {
     Enforcement,
     /// The one who asked, over the API.
     Caller,
+}
+
+/// Whether an outcome is durable before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Always.
+    Durable,
+    /// Unless it may be answered first.
+    Soon,
 }
 
 fn waiting<'t>(task: &'t Task, caller: &Caller, decision: &DecisionId) -> Result<&'t OpenCall, EngineError> {
@@ -128,7 +162,10 @@ fn waiting<'t>(task: &'t Task, caller: &Caller, decision: &DecisionId) -> Result
 
 /// A tool that a server of ours offers is called through the gateway, which tells what came of it; its caller may not
 /// get in first.
-fn may_be_told_by_caller(registry: &Registry, tool: &bailiwick_core::ToolId) -> Result<(), EngineError> {
+pub(crate) fn may_be_told_by_caller(
+    registry: &Registry,
+    tool: &bailiwick_core::ToolId,
+) -> Result<(), EngineError> {
     let state = registry.tool(tool);
     let theirs = state.and_then(|t| t.manifest.as_ref()).is_some_and(|m| m.reported_by_caller);
     if theirs || state.is_none_or(|t| t.seen.is_none()) {
@@ -195,6 +232,36 @@ fn reported(
         note: outcome.note.as_ref().map(|n| n.chars().take(500).collect()),
     };
     (reported, made)
+}
+
+/// What is recorded of a reading whose outcome died with the process that saw it: it may have brought anything that the
+/// tool can bring, and anything that agents have written.
+pub(crate) fn unknown(
+    registry: &Registry,
+    memory: &Memory,
+    decision: &DecisionId,
+    tool: &bailiwick_core::ToolId,
+) -> Reported {
+    let manifest = registry.tool(tool).and_then(|t| t.manifest.as_ref());
+    let own = match manifest {
+        Some(manifest) => manifest.labels.clone(),
+        None => registry
+            .tools()
+            .filter_map(|(_, t)| t.manifest.as_ref())
+            .fold(Label::bottom(), |l, m| l.join(&m.labels)),
+    };
+    Reported {
+        decision: decision.clone(),
+        went: Went::Unknown,
+        label: own.join(&Label::untrusted(tool.as_str())).join(&memory.worst()),
+        declassified: Vec::new(),
+        claimed: false,
+        result: None,
+        spent: Spent::default(),
+        explains: Vec::new(),
+        shows: Vec::new(),
+        note: Some("the node stopped before the outcome was recorded".to_owned()),
+    }
 }
 
 /// What a result and the words beside it show and do not explain; the first place of each counts.

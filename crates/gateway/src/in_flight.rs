@@ -65,13 +65,13 @@ pub(crate) async fn report<P: DecisionPoint>(
 ) -> Result<(), PointError> {
     let mut pause = REPORT_PAUSE;
     for _ in 1..REPORT_TRIES {
-        match point.report(caller, decision, outcome.clone()).await {
+        match point.report_soon(caller, decision, outcome.clone()).await {
             Err(error) if error.retry => sleep(pause).await,
             last => return last,
         }
         pause *= 4;
     }
-    point.report(caller, decision, outcome).await
+    point.report_soon(caller, decision, outcome).await
 }
 
 /// Takes the call back when the request's future is dropped: the client has gone.

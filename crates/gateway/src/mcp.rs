@@ -2,8 +2,9 @@
 //!
 //! `tools/list` shows what the decision point says could be allowed, from pinned copies. `tools/call` asks
 //! it, forwards with its witness, reports what came of it, and only then answers: a result whose outcome
-//! could not be recorded is withheld, because what it brought would move on unlabelled. Once a decision was
-//! asked for, the call runs to its report even if the client goes away. What is not known here is refused.
+//! could not be recorded is withheld, because what it brought would move on unlabelled. (The record of a reading may
+//! reach the disk after the answer; the decision point sees to it that nothing decided later misses it.) Once a
+//! decision was asked for, the call runs to its report even if the client goes away. What is not known here is refused.
 
 use crate::answer::{self, Answer, META_APPROVAL, META_SAYS, int};
 use crate::builtin;

@@ -21,7 +21,7 @@ mod record;
 mod sqlite;
 
 use bailiwick_audit::tree::{Frontier, Hash};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 pub use error::{AppendError, Fault, Refusal, StoreError};
 pub use record::{
@@ -93,6 +93,17 @@ impl Store {
     pub async fn append_ending(&self, append: Append) -> Result<Appended, AppendError> {
         record::check_append(&append)?;
         appended(self.ask(Job::Ending(append)).await?)
+    }
+
+    /// As [`Store::append_at`], but does not wait for the commit: the events are written in order with everything
+    /// asked for after them, together with the next append or a few milliseconds later. Every read sees them. A crash
+    /// may lose them: whoever uses this has to be right without them.
+    ///
+    /// # Errors
+    /// [`AppendError::Refused`] if it breaks a bound. Whether it was written is [`Soon`]'s to say.
+    pub async fn append_soon(&self, append: Append) -> Result<Soon, AppendError> {
+        record::check_append(&append)?;
+        Ok(Soon(on_backend!(self, db => db.ask_soon(Job::Append(append)).await)))
     }
 
     /// Keeps so many bytes of disk back for [`Store::append_ending`]; asked for once after opening, 64 MiB is a
@@ -270,6 +281,28 @@ impl Store {
 
     async fn ask(&self, job: Job) -> Outcome {
         on_backend!(self, db => db.ask(job).await)
+    }
+}
+
+/// What becomes of an append that was not waited for.
+#[derive(Debug)]
+pub struct Soon(oneshot::Receiver<Outcome>);
+
+impl Soon {
+    /// How it went, if that is known by now.
+    pub fn known(&mut self) -> Option<Result<Appended, AppendError>> {
+        match self.0.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            outcome => Some(outcome.unwrap_or_else(|_| Err(queue::closed().into())).and_then(appended)),
+        }
+    }
+
+    /// How it went, as soon as that is known.
+    ///
+    /// # Errors
+    /// As [`Store::append_at`].
+    pub async fn outcome(self) -> Result<Appended, AppendError> {
+        appended(self.0.await.unwrap_or_else(|_| Err(queue::closed().into()))?)
     }
 }
 

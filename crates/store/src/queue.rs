@@ -1,6 +1,7 @@
 //! The line in front of a writer: bounded, answered one by one, the same for both backends.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::SendTimeoutError;
@@ -16,6 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bounds of one commit, so that no batch outgrows memory or a statement timeout.
 const BATCH_REQUESTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// How long what is in no hurry waits for something that is, to share its flush.
+const LINGER: Duration = Duration::from_millis(2);
+/// When so much lingers, what comes next waits until it is done.
+const LINGERING_MAX: usize = 256;
 
 /// What a writer can be asked for.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(crate) enum Job {
     Ending(Append),
     Remember(Once),
     Checkpoint(StoredCheckpoint),
+    /// Nothing, answered when all that was asked for before has been committed.
+    Settle,
 }
 
 /// A key to be seen once.
@@ -52,6 +59,8 @@ pub(crate) type Outcome = Result<Done, AppendError>;
 pub(crate) struct Request {
     pub(crate) job: Job,
     answer: oneshot::Sender<Outcome>,
+    /// Counted as long as it is unanswered, if it was in no hurry.
+    _counted: Option<Counted>,
 }
 
 impl Request {
@@ -72,7 +81,46 @@ impl Request {
             }
             Job::Remember(once) => once.value.len(),
             Job::Checkpoint(checkpoint) => checkpoint.note.len(),
+            Job::Settle => 0,
         }
+    }
+}
+
+/// One of those that are in no hurry and not answered yet.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one(of: &Arc<AtomicUsize>) -> Self {
+        of.fetch_add(1, Ordering::AcqRel);
+        Counted(Arc::clone(of))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Beside the line: requests that wait for the next one in it, or for [`LINGER`]. Absent once the writer has left.
+#[derive(Clone, Debug, Default)]
+struct Lingering {
+    requests: Arc<Mutex<Option<Vec<Request>>>>,
+    unanswered: Arc<AtomicUsize>,
+}
+
+impl Lingering {
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Request>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().as_ref().is_some_and(|requests| requests.len() >= LINGERING_MAX)
+    }
+
+    fn take(&self) -> Vec<Request> {
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -84,45 +132,86 @@ enum Message {
 
 /// The callers' end of the line.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue(mpsc::Sender<Message>);
+pub(crate) struct Queue {
+    line: mpsc::Sender<Message>,
+    lingering: Lingering,
+}
 
 /// The writer's end of the line.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     messages: mpsc::Receiver<Message>,
+    lingering: Lingering,
     closing: Option<oneshot::Sender<()>>,
 }
 
 pub(crate) fn line() -> (Queue, Waiting) {
-    let (sender, messages) = mpsc::channel(WAITING_MAX);
-    (Queue(sender), Waiting { messages, closing: None })
+    let (line, messages) = mpsc::channel(WAITING_MAX);
+    let lingering = Lingering { requests: Arc::new(Mutex::new(Some(Vec::new()))), ..Lingering::default() };
+    (Queue { line, lingering: lingering.clone() }, Waiting { messages, lingering, closing: None })
 }
 
 impl Queue {
     /// Waits for the writer's answer. When the caller gives up waiting, the job may still be done.
     pub(crate) async fn ask(&self, job: Job) -> Outcome {
         let (answer, outcome) = oneshot::channel();
-        let request = Message::Work(Request { job, answer });
-        self.0.send_timeout(request, PATIENCE).await.map_err(|refused| match refused {
+        self.enter(Request { job, answer, _counted: None }).await?;
+        outcome.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    async fn enter(&self, request: Request) -> Result<(), StoreError> {
+        let entered = self.line.send_timeout(Message::Work(request), PATIENCE).await;
+        entered.map_err(|refused| match refused {
             SendTimeoutError::Timeout(_) => {
                 StoreError::new(Fault::Busy, format!("{WAITING_MAX} requests are waiting for the writer"))
             }
             SendTimeoutError::Closed(_) => closed(),
-        })?;
-        outcome.await.unwrap_or_else(|_| Err(closed().into()))
+        })
+    }
+
+    /// Does not wait: what is asked for is done in order with everything else, but not on its own before
+    /// [`LINGER`] is over. Every read of the store sees it.
+    pub(crate) async fn ask_soon(&self, job: Job) -> oneshot::Receiver<Outcome> {
+        let (answer, outcome) = oneshot::channel();
+        let counted = Some(Counted::one(&self.lingering.unanswered));
+        let request = Request { job, answer, _counted: counted };
+        if self.lingering.is_full() {
+            let _either_way = self.settle().await;
+        }
+        // Once the writer has left, the request is dropped, which whoever asked hears.
+        let first = self.lingering.lock().as_mut().is_some_and(|requests| {
+            requests.push(request);
+            requests.len() == 1
+        });
+        if first {
+            let later = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                let _either_way = later.settle().await;
+            });
+        }
+        outcome
+    }
+
+    /// Waits until nothing is left of what was in no hurry.
+    pub(crate) async fn settle(&self) -> Result<(), AppendError> {
+        if self.lingering.unanswered.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        self.ask(Job::Settle).await.map(|_| ())
     }
 
     /// Lets the writer finish what is waiting, and returns when it has let go of the store.
     pub(crate) async fn close(&self) {
         let (closing, gone) = oneshot::channel();
-        if self.0.send(Message::Close(closing)).await.is_ok() {
+        if self.line.send(Message::Close(closing)).await.is_ok() {
             let _writer_left = gone.await;
         }
-        self.0.closed().await;
+        self.line.closed().await;
     }
 }
 
-fn closed() -> StoreError {
+pub(crate) fn closed() -> StoreError {
     StoreError::new(Fault::Closed, "its writer has stopped")
 }
 
@@ -130,18 +219,32 @@ impl Waiting {
     /// Everything waiting, at least one request, at most a batch; `None` when the store is to be let go.
     /// For a writer on its own thread.
     pub(crate) fn batch_blocking(&mut self) -> Option<Vec<Request>> {
-        let first = self.messages.blocking_recv();
-        self.gather(first)
+        loop {
+            let first = self.messages.blocking_recv();
+            let over = first.is_none();
+            let batch = self.gather(first);
+            if over || !batch.is_empty() {
+                return (!batch.is_empty()).then_some(batch);
+            }
+        }
     }
 
     /// The same for a writer that is a task.
     pub(crate) async fn batch(&mut self) -> Option<Vec<Request>> {
-        let first = self.messages.recv().await;
-        self.gather(first)
+        loop {
+            let first = self.messages.recv().await;
+            let over = first.is_none();
+            let batch = self.gather(first);
+            if over || !batch.is_empty() {
+                return (!batch.is_empty()).then_some(batch);
+            }
+        }
     }
 
-    fn gather(&mut self, first: Option<Message>) -> Option<Vec<Request>> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+    /// What lingers comes first: whoever asked for it did so before asking for what follows.
+    fn gather(&mut self, first: Option<Message>) -> Vec<Request> {
+        let mut batch = self.lingering.take();
+        let mut bytes: usize = batch.iter().map(Request::bytes).sum();
         let mut next = first;
         while let Some(message) = next {
             match message {
@@ -159,11 +262,12 @@ impl Waiting {
             }
             next = self.messages.try_recv().ok();
         }
-        if batch.is_empty() { None } else { Some(batch) }
+        batch
     }
 
     /// To be called last, after every file and lock has been let go.
     pub(crate) fn left(self) {
+        *self.lingering.lock() = None;
         if let Some(told) = self.closing {
             let _owner_left = told.send(());
         }

@@ -1,5 +1,6 @@
 //! What a tool call costs more when it goes through the gateway: token and proof checked, decided, recorded
-//! durably, forwarded, and its outcome recorded durably before the answer.
+//! durably, forwarded, and its outcome recorded: durably before the answer if the tool has an effect, with the next
+//! record if it only looks.
 //!
 //! One load generator sends the same bytes to a tool server directly, through nginx, through nginx that asks
 //! another server for every request (`auth_request`, answered by a constant), and through the product.
@@ -39,9 +40,12 @@ pub(crate) fn measure(effort: Effort, folder: &Path) -> anyhow::Result<Vec<Line>
     let house = Product::start(folder, tool.address)?;
     let Some(nginx) = Nginx::start(folder, tool.address)? else { return Ok(vec![]) };
     let (token, key) = (&house.token, &house.key);
-    let wire = |to: SocketAddr, path: &str| Wire::open(to, path, &house.url);
-    let (mut direct, mut plain) = (wire(tool.address, "/mcp")?, wire(nginx.address, "/plain")?);
-    let (mut asked, mut guarded) = (wire(nginx.address, "/asked")?, wire(house.served.address, "/mcp")?);
+    let wire = |to: SocketAddr, path: &str, tool: &str| Wire::open(to, path, &house.url, tool);
+    let mut direct = wire(tool.address, "/mcp", "restart")?;
+    let mut plain = wire(nginx.address, "/plain", "restart")?;
+    let mut asked = wire(nginx.address, "/asked", "restart")?;
+    let mut guarded = wire(house.served.address, "/mcp", "restart")?;
+    let mut looking = wire(house.served.address, "/mcp", "look")?;
     let mut troubles = Vec::new();
     let mut note = |result: anyhow::Result<f64>| result.unwrap_or_else(|e| (troubles.push(e), 0.0).1);
     let note = std::cell::RefCell::new(&mut note);
@@ -52,21 +56,27 @@ pub(crate) fn measure(effort: Effort, folder: &Path) -> anyhow::Result<Vec<Line>
             &mut || (note.borrow_mut())(plain.burst(token, key)),
             &mut || (note.borrow_mut())(asked.burst(token, key)),
             &mut || (note.borrow_mut())(guarded.burst(token, key)),
+            &mut || (note.borrow_mut())(looking.burst(token, key)),
         ],
     );
     if let Some(trouble) = troubles.into_iter().next() {
         return Err(trouble);
     }
-    let [direct, plain, asked, guarded] = take(figures)?;
+    let [direct, plain, asked, guarded, looking] = take(figures)?;
     let added = |through: &Figures| Figures(through.0.iter().zip(&direct.0).map(|(t, d)| t - d).collect());
-    let (plain, asked_added, guarded_added) = (added(&plain), added(&asked), added(&guarded));
+    let (plain, asked) = (added(&plain), added(&asked));
+    let line = |id: &str, what: &str, through: &Figures| {
+        let through = added(through);
+        Line::new(id, what, "µs")
+            .product(through.median() / 1e3)
+            .floor("added by nginx", plain.median() / 1e3)
+            .peer("added by nginx with auth_request", asked.median() / 1e3)
+            .goal(through.over(&asked), Goal::AtMost(3.0), "x what auth_request adds")
+    };
     Ok(vec![
         Line::new("mcp.direct", "MCP tool call, direct, median", "µs").product(direct.median() / 1e3),
-        Line::new("mcp.added", "added by the gateway, two durable records", "µs")
-            .product(guarded_added.median() / 1e3)
-            .floor("added by nginx", plain.median() / 1e3)
-            .peer("added by nginx with auth_request", asked_added.median() / 1e3)
-            .goal(guarded_added.over(&asked_added), Goal::AtMost(3.0), "x what auth_request adds"),
+        line("mcp.added", "added by the gateway, a tool with an effect", &guarded),
+        line("mcp.added.reading", "added by the gateway, a tool that only reads", &looking),
     ])
 }
 
@@ -112,7 +122,7 @@ async fn answer(body: Bytes) -> Response {
             r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"public"}"#.to_owned()
         }
         "tools/list" => {
-            r#"{"resultType":"complete","ttlMs":0,"cacheScope":"public","tools":[{"name":"restart","inputSchema":{"type":"object"}}]}"#.to_owned()
+            r#"{"resultType":"complete","ttlMs":0,"cacheScope":"public","tools":[{"name":"restart","inputSchema":{"type":"object"}},{"name":"look","inputSchema":{"type":"object"}}]}"#.to_owned()
         }
         "tools/call" => {
             let name = message.get("params").and_then(|p| p.get("arguments")).and_then(|a| a.get("name"));
@@ -173,14 +183,15 @@ impl Product {
     }
 }
 
-/// Pins the tool to what the server offers, as an operator would.
+/// Pins the tools to what the server offers, as an operator would.
 async fn classify(engine: &Engine) -> anyhow::Result<()> {
-    let (tool, start) = (scene::restart()?, Instant::now());
-    while engine.registry().tool(&tool).is_none_or(|t| t.seen.is_none()) {
-        anyhow::ensure!(start.elapsed() < START, "the gateway did not find the tool");
+    let (offered, start) = ([scene::restart()?, scene::look()?], Instant::now());
+    let unseen = |tool| engine.registry().tool(tool).is_none_or(|t| t.seen.is_none());
+    while offered.iter().any(unseen) {
+        anyhow::ensure!(start.elapsed() < START, "the gateway did not find the tools");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    for manifest in scene::manifests()?.into_iter().filter(|m| m.tool == tool) {
+    for manifest in scene::manifests()?.into_iter().filter(|m| offered.contains(&m.tool)) {
         engine.classify(&scene::dana()?, manifest, None).await?;
     }
     Ok(())
@@ -270,15 +281,22 @@ struct Wire {
     stream: TcpStream,
     path: String,
     url: String,
+    tool: String,
     got: Vec<u8>,
 }
 
 impl Wire {
-    fn open(to: SocketAddr, path: &str, url: &str) -> anyhow::Result<Self> {
+    fn open(to: SocketAddr, path: &str, url: &str, tool: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(START))?;
-        Ok(Wire { stream, path: path.to_owned(), url: url.to_owned(), got: Vec::new() })
+        Ok(Wire {
+            stream,
+            path: path.to_owned(),
+            url: url.to_owned(),
+            tool: tool.to_owned(),
+            got: Vec::new(),
+        })
     }
 
     /// The median of some calls, in nanoseconds. The proofs are made before, because that is the caller's cost.
@@ -299,13 +317,15 @@ impl Wire {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let proof = tokens::proof(key, &format!("{}/mcp", self.url), token, now)?;
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"cloud__restart","arguments":{},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#,
+            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"cloud__{}","arguments":{},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#,
+            self.tool,
             scene::args()
         );
         let host = self.url.trim_start_matches("http://");
         Ok(format!(
-            "POST {} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: cloud__restart\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: cloud__{}\r\nauthorization: DPoP {token}\r\ndpop: {proof}\r\ncontent-length: {}\r\n\r\n{body}",
             self.path,
+            self.tool,
             body.len()
         ))
     }

@@ -47,6 +47,11 @@ pub(crate) fn restart() -> anyhow::Result<ToolId> {
     name!(ToolId, "cloud.restart")
 }
 
+/// The tool that only looks.
+pub(crate) fn look() -> anyhow::Result<ToolId> {
+    name!(ToolId, "cloud.look")
+}
+
 /// Whoever opens the tasks.
 pub(crate) fn dana() -> anyhow::Result<PrincipalId> {
     name!(PrincipalId, "dana@example.org")
@@ -73,7 +78,7 @@ pub(crate) fn args_with_a_host() -> Value {
     Value::from([("name", Value::from("web-3")), ("reason", Value::from(reason))])
 }
 
-/// What restarts a machine, and what deletes one.
+/// What restarts a machine, what deletes one, and what looks at one.
 pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
     let prod = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
     let vm = ResourceSpec {
@@ -94,7 +99,8 @@ pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
     let mut delete =
         Manifest::new(name!(ToolId, "cloud.delete")?, Effect::Delete).arg("name", Role::Selector);
     delete.resource = Some(vm);
-    Ok(vec![restart, delete])
+    let look = Manifest::new(look()?, Effect::Read).arg("name", Role::Selector).arg("reason", Role::Content);
+    Ok(vec![restart, delete, look])
 }
 
 /// The right to restart, so many times that no measure uses it up.
@@ -117,7 +123,10 @@ pub(crate) fn agents() -> anyhow::Result<Vec<Agent>> {
             keys: [instance(&id)].into(),
             owner: dana()?,
             class: "worker".parse().map_err(|e| anyhow::anyhow!("{e}"))?,
-            ceiling: vec![Capability { limits: Limits::default(), ..handing_on()? }],
+            ceiling: vec![
+                Capability { limits: Limits::default(), ..handing_on()? },
+                Capability::to_use(ToolPattern::exact(&look()?)),
+            ],
             id,
         })
     };

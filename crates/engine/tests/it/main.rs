@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "one binary of stories shares its world")]
 
+mod answered_first;
 mod fake;
 mod kept;
 mod kills;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bailiwick_audit::tree::Hash;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -66,6 +66,10 @@ impl Postgres {
 
     pub(crate) async fn ask(&self, job: Job) -> Outcome {
         self.queue.ask(job).await
+    }
+
+    pub(crate) async fn ask_soon(&self, job: Job) -> oneshot::Receiver<Outcome> {
+        self.queue.ask_soon(job).await
     }
 
     pub(crate) async fn close(&self) {
@@ -141,6 +145,7 @@ impl Postgres {
     }
 
     async fn query(&self, sql: &str, bounds: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        let _failed = self.queue.settle().await;
         let client = self.reader().await?;
         let statement = client.prepare_cached(sql).await.map_err(store_error)?;
         client.query(&statement, bounds).await.map_err(store_error)

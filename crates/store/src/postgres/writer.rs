@@ -374,7 +374,7 @@ impl Prepared {
 fn named(batch: &[Request]) -> Vec<&str> {
     let appends = batch.iter().filter_map(|request| match &request.job {
         Job::Append(append) | Job::Ending(append) => Some(append),
-        Job::Remember(_) | Job::Checkpoint(_) => None,
+        Job::Remember(_) | Job::Checkpoint(_) | Job::Settle => None,
     });
     let mut names: Vec<&str> = appends.flat_map(heads::named).collect();
     names.sort_unstable();
@@ -386,7 +386,7 @@ fn named(batch: &[Request]) -> Vec<&str> {
 fn asked(batch: &[Request]) -> (Vec<&str>, Vec<&[u8]>) {
     let once = batch.iter().filter_map(|request| match &request.job {
         Job::Remember(once) => Some((once.scope.as_str(), once.key.as_slice())),
-        Job::Append(_) | Job::Ending(_) | Job::Checkpoint(_) => None,
+        Job::Append(_) | Job::Ending(_) | Job::Checkpoint(_) | Job::Settle => None,
     });
     once.unzip()
 }
@@ -460,6 +460,7 @@ impl Draft {
             Job::Append(append) | Job::Ending(append) => self.append(append),
             Job::Remember(once) => Ok(Done::Remembered(self.remember(once))),
             Job::Checkpoint(checkpoint) => self.checkpoint(checkpoint),
+            Job::Settle => Ok(Done::Kept),
         };
         self.outcomes.push(outcome);
     }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bailiwick_audit::tree::Hash;
 use rusqlite::Connection;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::{Fault, StoreError};
 use crate::ledger::Run;
@@ -56,6 +56,10 @@ impl Sqlite {
 
     pub(crate) async fn ask(&self, job: Job) -> Outcome {
         self.queue.ask(job).await
+    }
+
+    pub(crate) async fn ask_soon(&self, job: Job) -> oneshot::Receiver<Outcome> {
+        self.queue.ask_soon(job).await
     }
 
     pub(crate) async fn keep_reserve(&self, bytes: u64) -> Result<(), StoreError> {
@@ -132,6 +136,8 @@ impl Sqlite {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // What could not be written is heard by whoever asked for it; a read shows what is there.
+        let _failed = self.queue.settle().await;
         let readers = Arc::clone(&self.readers);
         blocking(move || readers.with(read)).await
     }

@@ -238,6 +238,7 @@ impl Ledger {
             Job::Append(append) | Job::Ending(append) => self.append(append, transaction),
             Job::Remember(once) => self.remember(once, transaction),
             Job::Checkpoint(checkpoint) => self.checkpoint(checkpoint, transaction),
+            Job::Settle => Ok(Ok(Done::Kept)),
         }
     }
 

@@ -48,6 +48,61 @@ on_both_backends! {
     a_store_of_a_newer_program_does_not_open
     a_subscriber_hears_of_commits
     a_closed_store_says_so
+    what_is_in_no_hurry_is_seen_by_reads_and_stands_before_what_follows
+    what_is_in_no_hurry_is_written_though_nobody_asks_for_more
+    what_is_in_no_hurry_hears_of_a_conflict_and_changes_nothing
+    closing_writes_what_was_in_no_hurry_and_afterwards_nothing_is_taken
+}
+
+async fn what_is_in_no_hurry_is_seen_by_reads_and_stands_before_what_follows(place: &Place) {
+    let store = place.open().await;
+    for round in 0..20 {
+        let soon = store.append_soon(append("task/1", 2 * round, &["soon"])).await.unwrap();
+        if round % 2 == 0 {
+            assert_eq!(store.version("task/1").await.unwrap(), 2 * round + 1, "a read sees it");
+        }
+        store.append_at(append("task/1", 2 * round + 1, &["now"])).await.unwrap();
+        assert_eq!(soon.outcome().await.unwrap().version, 2 * round + 1);
+    }
+    let read = store.read("task/1", 0).await.unwrap();
+    let said: Vec<&[u8]> = read.iter().map(|event| event.bytes.as_slice()).collect();
+    assert_eq!(said, [b"soon".as_slice(), b"now"].repeat(20));
+    assert_whole(&store).await;
+}
+
+async fn what_is_in_no_hurry_is_written_though_nobody_asks_for_more(place: &Place) {
+    let store = place.open().await;
+    let mut committed = store.subscribe();
+    let mut soon = store.append_soon(append("task/1", 0, &["soon"])).await.unwrap();
+    committed.wait_for(|size| *size == 1).await.unwrap();
+    let outcome = loop {
+        match soon.known() {
+            Some(outcome) => break outcome,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(outcome.unwrap().version, 1);
+}
+
+async fn what_is_in_no_hurry_hears_of_a_conflict_and_changes_nothing(place: &Place) {
+    let store = place.open().await;
+    let first = store.append_soon(append("task/1", 0, &["first"])).await.unwrap();
+    let second = store.append_soon(append("task/1", 0, &["second"])).await.unwrap();
+    let third = store.append_soon(append("task/1", 2, &["built on the second"])).await.unwrap();
+    assert_eq!(first.outcome().await.unwrap().version, 1);
+    assert!(matches!(second.outcome().await, Err(AppendError::Conflict { .. })));
+    assert!(matches!(third.outcome().await, Err(AppendError::Conflict { .. })));
+    assert_eq!(store.read("task/1", 0).await.unwrap().len(), 1);
+}
+
+async fn closing_writes_what_was_in_no_hurry_and_afterwards_nothing_is_taken(place: &Place) {
+    let store = place.open().await;
+    let soon = store.append_soon(append("task/1", 0, &["soon"])).await.unwrap();
+    store.close().await;
+    assert_eq!(soon.outcome().await.unwrap().version, 1);
+    let late = store.append_soon(append("task/1", 1, &["late"])).await.unwrap();
+    assert!(matches!(late.outcome().await, Err(AppendError::Unavailable(_))));
+    assert_eq!(place.open().await.version("task/1").await.unwrap(), 1);
 }
 
 async fn what_is_appended_reads_back_in_order(place: &Place) {
