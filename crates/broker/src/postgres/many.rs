@@ -106,7 +106,7 @@ impl Postgres {
         }
         self.forget_rows(&names(quiet)).await?;
         self.run(&format!("DROP ROLE {}", list(quiet)?)).await?;
-        Ok(did(quiet, &self.end_sessions_of(&oids(quiet)).await?))
+        Ok(did(quiet, &self.end_sessions_of(&names(quiet), &oids(quiet)).await?))
     }
 
     async fn end_in_order<'a>(&self, busy: &[Login<'a>]) -> Result<HashMap<&'a str, Did>, BrokerError> {
@@ -116,7 +116,7 @@ impl Postgres {
         self.block_all(busy).await?;
         self.forget_rows(&names(busy)).await?;
         self.leave_all(busy).await?;
-        let mut done = did(busy, &self.end_sessions_of(&oids(busy)).await?);
+        let mut done = did(busy, &self.end_sessions_of(&names(busy), &oids(busy)).await?);
         // Asked again: until a moment ago they could still make something.
         let handles: Vec<&Handle> = busy.iter().map(|l| l.handle).collect();
         let (mut all, owning) = self.standing(&handles).await?;
@@ -210,17 +210,18 @@ const NOT_QUIET: &str = "WITH who AS (SELECT * FROM unnest($1::text[], $2::oid[]
 
 /// [`LOOK`] for many: the catalogues are read once.
 const LOOK_MANY: &str = "WITH who AS (SELECT * FROM unnest($1::text[], $2::oid[]) WITH ORDINALITY AS w (name, oid, place)), \
+    roles AS MATERIALIZED (SELECT oid, rolname FROM pg_roles WHERE rolname = ANY ($1::name[]) OR oid = ANY ($2)), \
     live AS MATERIALIZED (SELECT usesysid, usename::text AS usename FROM pg_stat_activity), \
-    prepared AS MATERIALIZED (SELECT owner::text AS owner FROM pg_prepared_xacts) \
-    SELECT w.place, (SELECT count(*) FROM pg_roles r WHERE r.rolname = w.name::name) \
-    + (SELECT count(*) FROM pg_roles r WHERE r.oid = w.oid AND r.rolname <> w.name::name), \
+    prepared AS MATERIALIZED (SELECT owner::text AS owner FROM pg_prepared_xacts), \
+    owned AS MATERIALIZED (SELECT refobjid FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = ANY ($2)) \
+    SELECT w.place, (SELECT count(*) FROM roles r WHERE r.rolname = w.name::name OR r.oid = w.oid), \
     (SELECT count(*) FROM live l WHERE l.usesysid = w.oid OR l.usename = w.name), \
     (SELECT count(*) FROM prepared p WHERE p.owner = w.name), \
-    (SELECT count(*) FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = w.oid) \
+    (SELECT count(*) FROM owned o WHERE o.refobjid = w.oid) \
     FROM who w";
 
-fn names(logins: &[Login<'_>]) -> Vec<String> {
-    logins.iter().map(|l| l.handle.name.clone()).collect()
+fn names<'a>(logins: &[Login<'a>]) -> Vec<&'a str> {
+    logins.iter().map(|l| l.handle.name.as_str()).collect()
 }
 
 fn oids(logins: &[Login<'_>]) -> Vec<u32> {

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use bailiwick_core::lease::{Mandate, Revocability, Step};
 use bailiwick_core::tool::{Effect, Manifest, ResourceSpec, Role};
 use bailiwick_core::value::Value;
-use bailiwick_core::{SystemId, ToolId};
+use bailiwick_core::{SystemId, Time, ToolId};
 use bailiwick_tls::PostgresTls;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::Type;
@@ -250,7 +250,7 @@ impl Postgres {
         client.done();
         // The last row is the answer to the last statement.
         let oid = answers.iter().rev().find_map(|m| match m {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            SimpleQueryMessage::Row(row) => row.get(1).map(str::to_owned),
             _ => None,
         });
         let external =
@@ -277,9 +277,12 @@ impl Postgres {
     }
 
     /// One transaction: the login, its membership, its mark and the rows it may see.
+    ///
+    /// Its commit waits for no flush. A server that crashes in the next moment has forgotten a login that nobody could
+    /// miss: it opens nothing, and ending it finds nothing. What ends logins is flushed, and with it all that came before.
     fn statements(&self, plan: &Plan, scope: &Scope, verifier: &str) -> Result<String, BrokerError> {
         let name = identifier(&plan.name)?;
-        let switch = plan.spec.until.plus_ms(SWITCH_MS).0;
+        let switch = plan.spec.until.plus_ms(SWITCH_MS);
         let mark = self.maker.mark(&plan.spec.lease, &plan.name, plan.spec.until);
         let by = &plan.spec.on_behalf;
         let who = format!("{} {} {} {}", by.task, by.grant, by.agent, by.initiator);
@@ -293,21 +296,20 @@ impl Postgres {
         }
         Ok(format!(
             "BEGIN;\n\
-             SELECT set_config('bailiwick.on_behalf', {who}, true);\n\
-             DO $$ BEGIN IF clock_timestamp() > to_timestamp({switch} / 1000.0) THEN RAISE EXCEPTION 'this login is over already'; END IF;\n\
-             EXECUTE format('CREATE ROLE {name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
-             CONNECTION LIMIT {SESSIONS} PASSWORD %L VALID UNTIL %L', {verifier}, to_timestamp({switch} / 1000.0)); END $$;\n\
-             GRANT {role} TO {name};\n\
+             SELECT set_config('bailiwick.on_behalf', {who}, true), set_config('synchronous_commit', 'off', true), \
+             CASE WHEN clock_timestamp() > {until}::timestamptz THEN ('this login is over already: ' || clock_timestamp())::int END;\n\
+             CREATE ROLE {name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
+             CONNECTION LIMIT {SESSIONS} PASSWORD {verifier} VALID UNTIL {until} IN ROLE {role};\n\
              COMMENT ON ROLE {name} IS {mark};\n\
              {rows}\
              COMMIT;\n\
-             SET application_name = 'bailiwick';\n\
-             SELECT oid FROM pg_roles WHERE rolname = {plain};",
+             SELECT set_config('application_name', 'bailiwick', false), {regrole}::regrole::oid;",
             who = literal(&who)?,
+            until = literal(&moment(switch)?)?,
             verifier = literal(verifier)?,
             role = identifier(&scope.role)?,
             mark = literal(&mark)?,
-            plain = literal(&plan.name)?,
+            regrole = literal(&name)?,
         ))
     }
 
@@ -395,7 +397,7 @@ impl Postgres {
     }
 
     async fn cut(&self, handle: &Handle) -> Result<Did, BrokerError> {
-        self.forget_rows(std::slice::from_ref(&handle.name)).await?;
+        self.forget_rows(&[&handle.name]).await?;
         let client = self.primary.lend().await?;
         if self.ours(&client, handle).await?.is_some() {
             let name = identifier(&handle.name)?;
@@ -411,7 +413,7 @@ impl Postgres {
     }
 
     /// Deletes the rows that say what these logins may see: at once also for their live sessions.
-    async fn forget_rows(&self, names: &[String]) -> Result<(), BrokerError> {
+    async fn forget_rows(&self, names: &[&str]) -> Result<(), BrokerError> {
         let mut databases: Vec<&str> =
             self.scopes.values().filter(|s| !s.rows.is_empty()).map(|s| s.database.as_str()).collect();
         databases.sort_unstable();
@@ -435,15 +437,15 @@ impl Postgres {
         };
         client.done();
         let Some(oid) = oid else { return Ok(Did::default()) };
-        let ended = self.end_sessions_of(&[oid]).await?;
+        let ended = self.end_sessions_of(&[&handle.name], &[oid]).await?;
         Ok(Did { sessions_ended: ended.values().sum(), notes: vec![] })
     }
 
     /// On every node at the same time; how many of each.
-    async fn end_sessions_of(&self, oids: &[u32]) -> Result<HashMap<u32, u64>, BrokerError> {
+    async fn end_sessions_of(&self, names: &[&str], oids: &[u32]) -> Result<HashMap<u32, u64>, BrokerError> {
         let node = |node| async move {
             let client = Pool::lend(node).await?;
-            let ended = end_on(&client, oids).await?;
+            let ended = end_on(&client, names, oids).await?;
             client.done();
             Ok::<_, BrokerError>(ended)
         };
@@ -634,6 +636,14 @@ fn is_here(config: &tokio_postgres::Config) -> bool {
         Host::Tcp(name) => crate::is_here(name),
     };
     config.get_hosts().iter().all(here) && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
+}
+
+/// A moment as PostgreSQL reads it under any setting (RFC 3339).
+fn moment(at: Time) -> Result<String, BrokerError> {
+    let known = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let odd =
+        || BrokerError::new("scope.argument", format!("{} ms is no moment that a login could end at", at.0));
+    known.map(|at| at.to_string()).ok_or_else(odd)
 }
 
 fn tool(system: &SystemId, scope: &str) -> Result<ToolId, BrokerError> {

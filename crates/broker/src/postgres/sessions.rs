@@ -26,12 +26,18 @@ pub(super) async fn end_creators(client: &Client, name: &str) -> Result<(), Brok
     until_none(client, end, &[(&name, Type::TEXT)]).await.map(|_| ())
 }
 
-/// Ends the sessions of roles on one server, by OID; how many there were of each.
-pub(super) async fn end_on(client: &Client, oids: &[u32]) -> Result<HashMap<u32, u64>, BrokerError> {
-    // The function behind `pg_stat_activity`: the view also looks for the names, which are of no use here.
-    let end = "SELECT usesysid, count(pg_terminate_backend(pid)) FROM pg_stat_get_activity(NULL) \
-               WHERE usesysid = ANY ($1) AND pid <> pg_backend_pid() GROUP BY 1";
-    until_none(client, end, &[(&oids, Type::OID_ARRAY)]).await
+/// Ends the sessions of roles on one server, by OID; how many there were of each. An OID that now is a role of another
+/// name is somebody else's: a server that crashed may give out again what it had not flushed.
+pub(super) async fn end_on(
+    client: &Client,
+    names: &[&str],
+    oids: &[u32],
+) -> Result<HashMap<u32, u64>, BrokerError> {
+    // The function behind `pg_stat_activity`: the view also looks for the names, which are needed of few.
+    let end = "SELECT a.usesysid, count(pg_terminate_backend(a.pid)) FROM pg_stat_get_activity(NULL) a \
+               WHERE a.usesysid = ANY ($1) AND a.pid <> pg_backend_pid() \
+               AND coalesce((SELECT r.rolname FROM pg_roles r WHERE r.oid = a.usesysid) = ANY ($2), true) GROUP BY 1";
+    until_none(client, end, &[(&oids, Type::OID_ARRAY), (&names, Type::NAME_ARRAY)]).await
 }
 
 /// Repeats a statement that ends sessions and counts them by role, until it finds none; gives the most it counted.

@@ -295,6 +295,50 @@ async fn behind_a_pooler_nothing_outlives_the_end_neither_a_clients_session_nor_
     }
 }
 
+// proves: R2, R3
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oid_that_is_somebody_elses_by_now_ends_no_session_of_theirs() {
+    let shop = Shop::new().await;
+    let (mut agent, _, handle) = shop.login().await;
+    let (mut other, _, theirs) = shop.login().await;
+    // As after a crash of the server that forgot this login and gave its OID to the next one.
+    let mistaken = bailiwick_broker::Handle { external: theirs.external.clone(), ..handle.clone() };
+    shop.broker.revoke(&mistaken, Step::EndSessions).await.unwrap();
+    other.run("SELECT 1").await.unwrap();
+    agent.run("SELECT 1").await.unwrap();
+    assert!(!shop.broker.look(&mistaken).await.unwrap().gone, "and it is not called gone");
+
+    shop.broker.revoke(&handle, Step::EndSessions).await.unwrap();
+    assert!(agent.run("SELECT 1").await.is_err(), "its own is");
+    other.run("SELECT 1").await.unwrap();
+    end(&shop.broker, &handle).await;
+    end(&shop.broker, &theirs).await;
+}
+
+// proves: R2, R3, R6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_a_crash_of_the_server_may_have_forgotten_is_ended_all_the_same() {
+    let cluster = Arc::new(Cluster::start("fsync=on"));
+    let shop = Shop::on(Arc::clone(&cluster), vec![], |_| {}).await;
+    let (_agent, _, kept) = shop.login().await;
+    shop.admin().await.batch_execute("CHECKPOINT").await.unwrap();
+    let (_agent, _, fresh) = shop.login().await;
+    cluster.crash();
+    cluster.run();
+    assert!(shop.exists(&kept.name).await, "what was flushed is there");
+    // The first thing asked finds the old connections closed.
+    let asked = || async { shop.broker.look(&kept).await.is_ok() };
+    soon("it is asked again", asked).await;
+    for handle in [&fresh, &kept] {
+        soon("it is ended", || async { shop.broker.revoke(handle, Step::Block).await.is_ok() }).await;
+        end(&shop.broker, handle).await;
+        assert!(!shop.exists(&handle.name).await);
+    }
+    let (mut agent, _, next) = shop.login().await;
+    agent.run("SELECT id FROM orders").await.unwrap();
+    end(&shop.broker, &next).await;
+}
+
 // proves: R2, R3, R5, A55, A56
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_end_whatever_they_are_doing_and_only_what_is_on_record_is_touched() {
