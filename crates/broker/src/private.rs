@@ -14,7 +14,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    pub(crate) fn trust(&self) -> Result<Trust, BrokerError> {
+    /// Whom this believes.
+    ///
+    /// # Errors
+    /// `connector.config` if the authority's certificates are none.
+    pub fn trust(&self) -> Result<Trust, BrokerError> {
         let trust = self.authority.as_deref().map_or_else(Trust::of_system, Trust::of_authority);
         trust.map_err(|e| BrokerError::new("connector.config", e.to_string()))
     }

@@ -409,7 +409,9 @@ async fn databases(
     door: SharedDoor,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<Option<(axum::Router, JoinHandle<()>)>, Failure> {
-    let carried = config::carried(&config.targets);
+    let carried = config::carried(&config.targets).map_err(|e| {
+        Failure::new(Exit::Usage, e.code(), e.to_string(), "Correct `targets` in the configuration.")
+    })?;
     if carried.is_empty() {
         return Ok(None);
     }

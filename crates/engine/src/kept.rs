@@ -10,11 +10,12 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bailiwick_audit::{Checkpoint, MAX_NOTE_BYTES, NoteSigner};
-use bailiwick_core::PrincipalId;
 use bailiwick_core::registry::{Halt, Scope};
+use bailiwick_core::{PrincipalId, Time};
 use bailiwick_store::Store;
 
 use crate::end::Halted;
@@ -22,15 +23,46 @@ use crate::error::{EngineError, Kind};
 use crate::ledger::{Ledger, audit};
 use crate::log::{Config, Engine};
 
+/// How long keeping a head may take. A disk that hangs must not hold up what ends.
+const WITHIN: Duration = Duration::from_secs(5);
+
 /// The file, and the head that this process knows to be in it.
 pub(crate) struct KeptHead {
     path: PathBuf,
     newest: Arc<tokio::sync::Mutex<Option<Checkpoint>>>,
+    state: Arc<Mutex<HeadState>>,
+}
+
+/// How keeping the head goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeadState {
+    /// So many events of the ledger are under the head that is kept.
+    pub covers: u64,
+    /// Why it is not brought up to date, if it is not.
+    pub trouble: Option<HeadTrouble>,
+}
+
+/// Why the head cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadTrouble {
+    /// `ledger.head_unusable`, `ledger.rolled_back`, `ledger.forked`, or the store's own.
+    pub code: String,
+    /// In words.
+    pub reason: String,
+    /// Since when.
+    pub since: Time,
+}
+
+impl HeadTrouble {
+    /// Whether the ledger in use is not the one whose head was kept. What it allows may have been ended since.
+    pub fn is_another_past(&self) -> bool {
+        ["ledger.rolled_back", "ledger.forked"].contains(&self.code.as_str())
+    }
 }
 
 impl KeptHead {
     pub(crate) fn at(path: PathBuf) -> Self {
-        KeptHead { path, newest: Arc::default() }
+        KeptHead { path, newest: Arc::default(), state: Arc::default() }
     }
 
     /// Compares the ledger with the kept head. On a ledger that holds nothing yet the file may be missing.
@@ -41,6 +73,7 @@ impl KeptHead {
             None if store.head().await?.size == 0 => {}
             None => return Err(self.missing()),
         }
+        self.state().covers = found.as_ref().map_or(0, |kept| kept.size);
         *self.newest.lock().await = found;
         self.keep(store, signer).await
     }
@@ -57,10 +90,11 @@ impl KeptHead {
         }
         let next = Checkpoint::new(signer.name(), head.size, head.root);
         let note = next.sign(signer).map_err(audit)?;
-        let path = self.path.clone();
+        let (path, state) = (self.path.clone(), self.state.clone());
         // The lock goes along: whoever stops waiting must not let a second writer at the file.
         let written = tokio::task::spawn_blocking(move || {
             replace(&path, &note)?;
+            state.lock().unwrap_or_else(PoisonError::into_inner).covers = next.size;
             *newest = Some(next);
             Ok(())
         });
@@ -68,6 +102,24 @@ impl KeptHead {
             Ok(done) => done.map_err(|error: std::io::Error| self.unusable(&error)),
             Err(_) => Err(self.unusable(&std::io::Error::other("writing it was broken off"))),
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, HeadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of how it went, for people.
+    fn note(&self, kept: &Result<(), EngineError>, now: Time) {
+        let mut state = self.state();
+        state.trouble = kept.as_ref().err().map(|error| HeadTrouble {
+            code: error.code.clone(),
+            reason: error.reason.clone(),
+            since: state.trouble.as_ref().filter(|t| t.code == error.code).map_or(now, |t| t.since),
+        });
+    }
+
+    fn hangs(&self) -> EngineError {
+        self.unusable(&std::io::Error::other(format!("it is not written after {} s", WITHIN.as_secs())))
     }
 
     /// The kept head; `None` if there is no file.
@@ -169,10 +221,16 @@ impl Engine {
     /// `ledger.head_unusable`; `ledger.rolled_back` or `ledger.forked` if the store was put back while it was in use.
     pub async fn keep_head(&self) -> Result<(), EngineError> {
         let ledger = &self.inner.config.ledger;
-        match &ledger.kept {
-            Some(kept) => kept.keep(self.store(), &ledger.signer).await,
-            None => Ok(()),
-        }
+        let Some(kept) = &ledger.kept else { return Ok(()) };
+        let keeping = tokio::time::timeout(WITHIN, kept.keep(self.store(), &ledger.signer));
+        let done = keeping.await.unwrap_or_else(|_| Err(kept.hangs()));
+        kept.note(&done, self.now());
+        done
+    }
+
+    /// How keeping the head goes; `None` if none is kept.
+    pub fn head_state(&self) -> Option<HeadState> {
+        self.inner.config.ledger.kept.as_ref().map(|kept| kept.state().clone())
     }
 
     /// The same before an end is acknowledged. The end is durable and counts, so trouble here is told aloud and does not

@@ -50,7 +50,7 @@ pub use end::{Halted, Standing};
 pub use error::{EngineError, Kind};
 pub use front::observed_rules;
 pub use hand_off::HandoffCall;
-pub use kept::{accept_loss, keep_first_head};
+pub use kept::{HeadState, HeadTrouble, accept_loss, keep_first_head};
 pub use lease::{Given, Leased};
 pub use ledger::Ledger;
 pub use log::{Config, Engine};

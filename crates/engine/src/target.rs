@@ -61,6 +61,8 @@ pub struct Connectors {
 
 /// As many debts in one target, and it gives out nothing new.
 pub(crate) const DEBTS_MAX: usize = 16;
+/// How long their number is believed.
+pub(crate) const DEBTS_BELIEVED: Duration = Duration::from_secs(1);
 /// How many leases are ended in one go.
 pub(crate) const ROUND: usize = 500;
 
@@ -70,6 +72,8 @@ pub(crate) struct Targets {
     pub(crate) patience: Patience,
     /// What stands, for quotas: lease to agent and system. Refreshed from the log with every scan.
     census: Mutex<HashMap<LeaseId, (AgentId, SystemId)>>,
+    /// How many debts each target has, and when they were counted.
+    pub(crate) debts: tokio::sync::Mutex<Option<(Instant, HashMap<SystemId, usize>)>>,
     /// Leases that this process is creating at this moment.
     creating: Mutex<HashSet<LeaseId>>,
     /// Leases that this process has created and that stand, as far as it knows.
@@ -280,6 +284,7 @@ impl Targets {
             quota: connectors.quota,
             patience: connectors.patience,
             census: Mutex::default(),
+            debts: tokio::sync::Mutex::default(),
             creating: Mutex::default(),
             made_here: Mutex::default(),
         }

@@ -46,7 +46,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 pub use server::Login;
-pub use spec::{Columns, PostgresSpec, Scope, Verbs};
+pub use spec::{Columns, PostgresSpec, Scope, ServerTls, Verbs};
 
 use crate::accept::accept;
 use crate::door::{Door, Knock};
@@ -282,7 +282,7 @@ impl<P: DecisionPoint, D: Door, L: Lender> Postgres<P, D, L> {
         let spec = spec.ok_or_else(unknown)?;
         let scope = spec.scopes.get(&hello.user).ok_or_else(unknown)?;
         let login = self.login(&caller, spec, &hello.user, scope, hello).await?;
-        match Server::connect(&login, &hello.settings).await {
+        match Server::connect(&login, spec.tls.as_ref(), &hello.settings).await {
             Ok(server) => Ok(Opened { caller, login, spec, scope: hello.user.clone(), server }),
             Err(error) => {
                 self.lender.give_back(&Caller { proof: None, ..caller }, &login.lease).await;

@@ -30,7 +30,7 @@ const ROWS: &[(&str, Option<u8>)] = &[
     ("tidy", None),
 ];
 
-const GATEWAY_MAY_CARRY: &[&str] = &["core", "token", "api"];
+const GATEWAY_MAY_CARRY: &[&str] = &["core", "token", "api", "tls"];
 
 /// Crate name (without prefix) to the crates of this workspace it is built with.
 type Graph = BTreeMap<String, BTreeSet<String>>;

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 
@@ -30,6 +30,28 @@ impl PostgresTls {
     /// With a verified certificate, which must name the host, or `name` if there is one.
     pub fn verifying(trust: &Trust, name: Option<String>) -> Self {
         PostgresTls { trust: Some(trust.announcing(b"postgresql")), name }
+    }
+}
+
+/// `SSLRequest` (PostgreSQL's protocol, message formats): its length, and the code 80877103.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+impl Trust {
+    /// Asks a PostgreSQL server for TLS on a fresh connection and speaks it, for those who speak its protocol themselves.
+    /// The server of this name says one byte in clear; nothing is said to it that is not private.
+    ///
+    /// # Errors
+    /// If the server speaks no TLS or is not to be believed: [`crate::refusal`] says why.
+    pub async fn connect_postgres<S>(&self, name: &str, mut stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        stream.write_all(&SSL_REQUEST).await?;
+        stream.flush().await?;
+        if stream.read_u8().await? != b'S' {
+            return Err(io::Error::other(NO_TLS));
+        }
+        self.announcing(b"postgresql").connect(name, stream).await
     }
 }
 

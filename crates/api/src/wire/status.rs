@@ -25,6 +25,9 @@ pub struct Status {
     /// The last trouble of the store, also after recovery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// The ledger's head that this node keeps outside, if it is to keep one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_head: Option<KeptHeadView>,
     /// The authority's time.
     #[schema(value_type = u64)]
     pub now: Time,
@@ -48,6 +51,24 @@ pub struct Status {
     /// Whether this is a server for tests, whose clock can be moved. Never where anything real depends on it.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub test_clock: bool,
+}
+
+/// How keeping the ledger's head outside goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeptHeadView {
+    /// So many events are under the head that is kept.
+    pub covers: u64,
+    /// Why it is not brought up to date, if it is not: `ledger.head_unusable`, or `ledger.rolled_back` and
+    /// `ledger.forked` if the ledger in use is not the one whose head was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The same in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub since: Option<Time>,
 }
 
 /// Moves the clock of a server that was started for tests.
@@ -93,6 +114,6 @@ pub struct InventoryView {
 /// Whether the server lives, or is ready to decide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HealthView {
-    /// `ok` or `unavailable`.
+    /// `ok`; `degraded` if it decides and the ledger's head cannot be kept outside; or `unavailable`.
     pub status: String,
 }

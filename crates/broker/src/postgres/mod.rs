@@ -83,6 +83,24 @@ pub struct Config {
     pub scopes: BTreeMap<String, Scope>,
 }
 
+impl Config {
+    /// How the server proves who it is: as stated, or verified because its address asks for TLS; `None`: not at all.
+    ///
+    /// # Errors
+    /// `connector.config` if the connection string is not one.
+    pub fn private(&self) -> Result<Option<Tls>, BrokerError> {
+        let parsed: tokio_postgres::Config = self.admin.expose().parse().map_err(|_| {
+            BrokerError::new("connector.config", format!("{}: not a connection string", self.system))
+        })?;
+        Ok(self.privately(&parsed))
+    }
+
+    fn privately(&self, parsed: &tokio_postgres::Config) -> Option<Tls> {
+        let asked = parsed.get_ssl_mode() == SslMode::Require;
+        self.tls.clone().or_else(|| asked.then(Tls::default))
+    }
+}
+
 /// A connector to one PostgreSQL server.
 pub struct Postgres {
     system: SystemId,
@@ -114,8 +132,7 @@ impl Postgres {
             let odd = |what: &str| BrokerError::new("connector.config", format!("{}: {what}", config.system));
             let mut parsed: tokio_postgres::Config =
                 url.expose().parse().map_err(|_| odd("not a connection string"))?;
-            let asked = (parsed.get_ssl_mode() == SslMode::Require).then(Tls::default);
-            let Some(private) = config.tls.clone().or(asked) else {
+            let Some(private) = config.privately(&parsed) else {
                 if !is_here(&parsed) {
                     return Err(odd(NOT_HERE));
                 }
@@ -159,14 +176,12 @@ impl Postgres {
     /// of its own, `system.scope.select` and its like. Our gateway takes a verifier of one round.
     ///
     /// # Errors
-    /// `connector.config` if the server is not on this machine: what our gateway sends there is not encrypted yet.
+    /// `connector.config` if our gateway would reach the server beyond this machine without TLS.
     pub fn proxied(mut self) -> Result<Self, BrokerError> {
+        let private = self.primary.config().get_ssl_mode() == SslMode::Require;
         let reached = self.agents_reach.as_ref().is_none_or(|(host, _)| crate::is_here(host));
-        if !reached || !is_here(self.primary.config()) {
-            let what = format!(
-                "{}: what the gateway sends to a database is not encrypted yet; {NOT_HERE}",
-                self.system
-            );
+        if !private && !reached {
+            let what = format!("{}: the gateway reaches the database elsewhere; {NOT_HERE}", self.system);
             return Err(BrokerError::new("connector.config", what));
         }
         self.proxied = true;

@@ -21,6 +21,10 @@ fn believing(authority: &Authority, name: Option<&str>) -> Tls {
 }
 
 fn shop(url: String, tls: Option<Tls>) -> Result<Postgres, BrokerError> {
+    Postgres::new(config(url, tls), Maker::new(&[3; 32]))
+}
+
+fn config(url: String, tls: Option<Tls>) -> postgres::Config {
     let select = Verbs { select: Columns::All(true), ..Verbs::default() };
     let scope = postgres::Scope {
         role: "cap_things".to_owned(),
@@ -32,7 +36,7 @@ fn shop(url: String, tls: Option<Tls>) -> Result<Postgres, BrokerError> {
         labels: Default::default(),
         ttl_s: 3600,
     };
-    let config = postgres::Config {
+    postgres::Config {
         system: "shop".parse().unwrap(),
         admin: Secret::new(url),
         replicas: vec![],
@@ -40,8 +44,7 @@ fn shop(url: String, tls: Option<Tls>) -> Result<Postgres, BrokerError> {
         scram_rounds: ROUNDS,
         tls,
         scopes: [("read".to_owned(), scope)].into(),
-    };
-    Postgres::new(config, Maker::new(&[3; 32]))
+    }
 }
 
 fn carts(url: String, tls: Option<Tls>) -> Result<Redis, BrokerError> {
@@ -182,8 +185,19 @@ fn a_server_beyond_this_machine_needs_tls_however_its_address_is_written() {
         let plain = shop(url.to_owned(), None).err().map(|e| e.code());
         assert_eq!(plain, (!here).then_some("connector.config"), "{url}");
         let private = shop(url.to_owned(), Some(believing(&authority, None))).unwrap();
-        let carried = private.proxied().err().map(|e| e.code());
-        assert_eq!(carried, (!here).then_some("connector.config"), "{url}: the gateway's own way is plain");
+        assert!(private.proxied().is_ok(), "{url}: our gateway's way is private too");
+    }
+    // A server on this machine, and another way to it for agents.
+    for (to, tls, fits) in [
+        ("127.0.0.1", None, true),
+        ("db.example", None, false),
+        ("db.example", Some(believing(&authority, None)), true),
+    ] {
+        let mut config = config("host=localhost".to_owned(), tls);
+        config.agents_reach = Some((to.to_owned(), 5432));
+        let broker = Postgres::new(config, Maker::new(&[3; 32])).unwrap();
+        let carried = broker.proxied().err().map(|e| e.code());
+        assert_eq!(carried, (!fits).then_some("connector.config"), "{to}");
     }
     let none = Tls { authority: Some(b"nothing".to_vec()), name: None };
     assert_eq!(

@@ -274,16 +274,26 @@ impl Target {
     }
 }
 
-/// The databases that agents reach through our gateway.
-pub(crate) fn carried(targets: &[Target]) -> Vec<gateway::PostgresSpec> {
-    let spec = |target: &Target| match target {
-        Target::Postgres { config, gateway: true } => Some(gateway::PostgresSpec {
+/// The databases that agents reach through our gateway, each believed as its connector believes it.
+///
+/// # Errors
+/// `connector.config` if a certificate of an authority is none.
+pub(crate) fn carried(targets: &[Target]) -> Result<Vec<gateway::PostgresSpec>, BrokerError> {
+    let spec = |config: &postgres::Config| {
+        let private = |tls: bailiwick_broker::Tls| {
+            Ok::<_, BrokerError>(gateway::ServerTls { trust: tls.trust()?, name: tls.name })
+        };
+        Ok(gateway::PostgresSpec {
             system: config.system.clone(),
+            tls: config.private()?.map(private).transpose()?,
             scopes: config.scopes.iter().map(|(name, scope)| (name.clone(), carried_scope(scope))).collect(),
-        }),
+        })
+    };
+    let through = |target: &Target| match target {
+        Target::Postgres { config, gateway: true } => Some(spec(config)),
         _ => None,
     };
-    targets.iter().filter_map(spec).collect()
+    targets.iter().filter_map(through).collect()
 }
 
 fn carried_scope(scope: &postgres::Scope) -> gateway::Scope {

@@ -219,8 +219,17 @@ async fn a_kill_counts_although_its_head_cannot_be_kept_and_the_head_follows() {
     std::fs::remove_dir_all(place.elsewhere.path()).unwrap();
     engine.end_task("root@example.org", &task.task, Cause::Killed, "hijacked").await.unwrap();
     assert!(engine.task(&task.task).await.unwrap().has_ended());
+    let told = engine.head_state().unwrap();
+    assert_eq!(told.trouble.as_ref().unwrap().code, "ledger.head_unusable", "the first kill tells already");
+    let since = told.trouble.unwrap().since;
+    place.clock.advance_ms(60_000);
     assert_eq!(engine.keep_head().await.unwrap_err().code, "ledger.head_unusable");
+    let still = engine.head_state().unwrap();
+    assert_eq!((still.covers, still.trouble.as_ref().unwrap().since), (told.covers, since));
+    assert!(!still.trouble.unwrap().is_another_past());
     std::fs::create_dir(place.elsewhere.path()).unwrap();
     engine.keep_head().await.unwrap();
     assert_ne!(place.kept(), before);
+    let well = engine.head_state().unwrap();
+    assert_eq!((well.trouble, well.covers), (None, engine.store().head().await.unwrap().size));
 }

@@ -55,6 +55,10 @@ const POINTS: &[&str] = &[
     "after:many",
 ];
 
+/// What [`shop_at`] needs.
+pub const SETUP: &str =
+    "CREATE TABLE orders (id int); CREATE ROLE cap_orders NOLOGIN; GRANT SELECT ON orders TO cap_orders";
+
 /// A connector that ends the process at a given point, without a last word.
 struct Mortal {
     inner: Arc<dyn Broker>,
@@ -117,8 +121,8 @@ impl Broker for Mortal {
     }
 }
 
-fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<dyn Broker>> {
-    let maker = Maker::new(&[5; 32]);
+/// A PostgreSQL target `shop` with the scope `read`.
+pub fn shop_at(postgres_url: &str) -> postgres::Config {
     let select = Verbs { select: Columns::All(true), ..Verbs::default() };
     let scope = postgres::Scope {
         role: "cap_orders".to_owned(),
@@ -130,7 +134,7 @@ fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<
         labels: Default::default(),
         ttl_s: 3600,
     };
-    let shop = postgres::Config {
+    postgres::Config {
         system: "shop".parse().unwrap(),
         admin: Secret::new(postgres_url.to_owned()),
         replicas: vec![],
@@ -138,7 +142,11 @@ fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<
         scram_rounds: postgres::ROUNDS,
         tls: None,
         scopes: [("read".to_owned(), scope)].into(),
-    };
+    }
+}
+
+fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<dyn Broker>> {
+    let maker = Maker::new(&[5; 32]);
     let scope = redis::Scope {
         effect: Effect::Read,
         keys: vec![redis::Keys { prefix: "cart:".to_owned(), arg: None, write: false }],
@@ -154,7 +162,7 @@ fn brokers(postgres_url: &str, redis_url: &str, die: Option<String>) -> Vec<Arc<
         scopes: [("read".to_owned(), scope)].into(),
     };
     let all: Vec<Arc<dyn Broker>> = vec![
-        Arc::new(Postgres::new(shop, maker.clone()).unwrap()),
+        Arc::new(Postgres::new(shop_at(postgres_url), maker.clone()).unwrap()),
         Arc::new(Redis::new(other, maker).unwrap()),
     ];
     let mortal = |inner| {
@@ -227,7 +235,7 @@ async fn recover(folder: &Path, postgres_url: &str, redis_url: &str) {
     say("recovered");
 }
 
-fn caller_of(engine: &Engine, task: &bailiwick_engine::OpenedTask) -> bailiwick_api::Caller {
+pub fn caller_of(engine: &Engine, task: &bailiwick_engine::OpenedTask) -> bailiwick_api::Caller {
     bailiwick_api::Caller {
         tenant: engine.tenant().clone(),
         task: task.task.clone(),
@@ -241,7 +249,7 @@ fn caller_of(engine: &Engine, task: &bailiwick_engine::OpenedTask) -> bailiwick_
 }
 
 /// What the oracle reads in the store's own file: every task, folded from its events.
-fn tasks_in(folder: &Path) -> BTreeMap<String, (Task, Vec<TaskEvent>)> {
+pub fn tasks_in(folder: &Path) -> BTreeMap<String, (Task, Vec<TaskEvent>)> {
     let db = rusqlite::Connection::open(folder.join("ledger.db")).unwrap();
     let mut rows =
         db.prepare("SELECT stream, bytes FROM events WHERE stream LIKE 'acme/task/%' ORDER BY idx").unwrap();
@@ -283,8 +291,7 @@ impl Stand {
     async fn new() -> Stand {
         let (cluster, redis) = (Cluster::start_with_passwords(), RedisServer::start());
         let admin = cluster.connect("postgres").await;
-        let setup = "CREATE TABLE orders (id int); CREATE ROLE cap_orders NOLOGIN; GRANT SELECT ON orders TO cap_orders";
-        admin.batch_execute(setup).await.unwrap();
+        admin.batch_execute(SETUP).await.unwrap();
         Stand { cluster, redis }
     }
 
@@ -438,7 +445,7 @@ impl Dice {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 

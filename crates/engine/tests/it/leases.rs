@@ -254,6 +254,40 @@ async fn a_target_that_is_down_hangs_or_lies_is_tried_until_it_is_seen_gone_and_
     }
 }
 
+// proves: R3, D6
+#[tokio::test]
+async fn a_target_that_owes_too_much_gives_out_nothing_until_it_has_paid() {
+    let shop = Shop::new().await;
+    let engine = &shop.world.engine;
+    for _ in 0..16 {
+        shop.given().await;
+    }
+    shop.mood(Mood::Lies);
+    engine.end_task("dana", &shop.task.task, Cause::Completed, "done").await.unwrap();
+    engine.settle().await.unwrap();
+    let next = open(engine).await;
+    let caller = shop.world.caller(&next.task, &next.grant, "reporter");
+    // Debts are counted at most once a second.
+    let mut said = None;
+    for _ in 0..200 {
+        said = engine.lease(&caller, call("shop.read")).await.err().map(|e| e.code);
+        if said.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(said.as_deref(), Some("lease.target_in_debt"));
+    shop.mood(Mood::Sound);
+    for _ in 0..200 {
+        engine.settle().await.unwrap();
+        if matches!(engine.lease(&caller, call("shop.read")).await, Ok(Leased::Given(_))) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it has paid, and gives out nothing");
+}
+
 // proves: R3, Z4
 #[tokio::test]
 async fn what_was_created_without_an_answer_or_too_wide_is_never_given_and_goes() {

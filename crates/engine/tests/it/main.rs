@@ -7,6 +7,7 @@ mod fake;
 mod kept;
 mod kills;
 mod leases;
+mod many;
 mod memory;
 mod nodes;
 mod stories;

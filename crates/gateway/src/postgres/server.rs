@@ -1,9 +1,12 @@
 //! The gateway's side towards the database: one connection, logged in with the login of one session.
 //!
+//! It is private, with the server's certificate verified, or it does not leave this machine.
+//!
 //! Only messages of the extended protocol are ever sent, each with one statement that was judged. How names and texts
 //! are read is fixed when the connection begins, and no statement that is let through can change it.
 
 use bailiwick_core::LeaseId;
+use bailiwick_tls::{Refusal, refusal};
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::spec::ServerTls;
 use super::wire::{BadWire, Fields, Frame, Out, SERVER_MAX, read_body, read_frame};
 use crate::secret::Secret;
 
@@ -46,6 +50,12 @@ pub(crate) enum NoServer {
     /// It refused.
     #[error("the database refused the session's login (SQLSTATE {0})")]
     Refused(String),
+    /// Its server does not prove who it is.
+    #[error("the database is not spoken to: {0}")]
+    Unproven(String),
+    /// It is on another machine, and nothing says how its server proves who it is.
+    #[error("the database is not on this machine, and its target states no `tls`")]
+    Plain,
     /// It asked for something that is not spoken here.
     #[error("the database asks for a way to log in that is not spoken here")]
     Unknown,
@@ -58,8 +68,11 @@ impl From<BadWire> for NoServer {
 }
 
 impl From<std::io::Error> for NoServer {
-    fn from(_: std::io::Error) -> Self {
-        NoServer::Away
+    fn from(error: std::io::Error) -> Self {
+        match refusal(&error) {
+            Some(Refusal::Distrusted(why) | Refusal::NoTls(why)) => NoServer::Unproven(why),
+            None => NoServer::Away,
+        }
     }
 }
 
@@ -82,6 +95,7 @@ pub(crate) struct Server {
 pub(crate) struct Cancel {
     host: String,
     port: u16,
+    tls: Option<ServerTls>,
     key: Vec<u8>,
 }
 
@@ -89,14 +103,20 @@ impl Server {
     /// Connects and logs in, with these settings besides our own.
     pub(crate) async fn connect(
         login: &Login,
+        tls: Option<&ServerTls>,
         settings: &BTreeMap<String, String>,
     ) -> Result<Self, NoServer> {
-        timeout(LOGIN_WITHIN, Self::connected(login, settings)).await.map_err(|_| NoServer::Slow)?
+        timeout(LOGIN_WITHIN, Self::connected(login, tls, settings)).await.map_err(|_| NoServer::Slow)?
     }
 
-    async fn connected(login: &Login, settings: &BTreeMap<String, String>) -> Result<Self, NoServer> {
-        let stream = dial(&login.host, login.port).await?;
-        let cancel = Cancel { host: login.host.clone(), port: login.port, key: Vec::new() };
+    async fn connected(
+        login: &Login,
+        tls: Option<&ServerTls>,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Self, NoServer> {
+        let stream = dial(&login.host, login.port, tls).await?;
+        let (host, tls) = (login.host.clone(), tls.cloned());
+        let cancel = Cancel { host, port: login.port, tls, key: Vec::new() };
         let mut server =
             Server { stream: BufReader::new(stream), out: Out::default(), says: BTreeMap::new(), cancel };
         server.greet(login, settings);
@@ -246,7 +266,7 @@ impl Cancel {
             body.extend_from_slice(&self.key);
         });
         let sent = async {
-            let mut stream = dial(&self.host, self.port).await?;
+            let mut stream = dial(&self.host, self.port, self.tls.as_ref()).await?;
             stream.write_all(&out.take()).await?;
             stream.flush().await?;
             // The server closes the connection once it has passed the request on.
@@ -257,11 +277,122 @@ impl Cancel {
     }
 }
 
-async fn dial(host: &str, port: u16) -> Result<Box<dyn Duplex>, NoServer> {
+/// A connection to the server: private where its target says how, plain only where it does not leave this machine.
+async fn dial(host: &str, port: u16, tls: Option<&ServerTls>) -> Result<Box<dyn Duplex>, NoServer> {
     if host.starts_with('/') {
-        return Ok(Box::new(UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await?));
+        let stream = UnixStream::connect(format!("{host}/.s.PGSQL.{port}")).await?;
+        return guarded(host, stream, tls).await;
+    }
+    if tls.is_none() && !is_here(host) {
+        return Err(NoServer::Plain);
     }
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
-    Ok(Box::new(stream))
+    guarded(host, stream, tls).await
+}
+
+async fn guarded<S: Duplex + 'static>(
+    host: &str,
+    stream: S,
+    tls: Option<&ServerTls>,
+) -> Result<Box<dyn Duplex>, NoServer> {
+    let Some(tls) = tls else { return Ok(Box::new(stream)) };
+    let name = tls.name.as_deref().unwrap_or(host);
+    Ok(Box::new(tls.trust.connect_postgres(name, stream).await?))
+}
+
+/// Whether a host name is this machine.
+fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use bailiwick_stand::{Authority, Cluster};
+    use bailiwick_tls::Trust;
+
+    use super::*;
+
+    const NAME: &str = "db.example";
+    const PASSWORD: &str = "of-one-session";
+
+    /// A server that lets `agent` in, from the network only with its password.
+    async fn with_a_login(cluster: &Cluster) -> Login {
+        let made = format!("CREATE ROLE agent LOGIN PASSWORD '{PASSWORD}'");
+        cluster.connect("postgres").await.batch_execute(&made).await.unwrap();
+        Login {
+            lease: "l-abc-1".parse().unwrap(),
+            host: "127.0.0.1".to_owned(),
+            port: cluster.port(),
+            database: "postgres".to_owned(),
+            user: "agent".to_owned(),
+            password: Secret::new(PASSWORD),
+        }
+    }
+
+    fn believing(authority: &Authority, name: Option<&str>) -> ServerTls {
+        let trust = Trust::of_authority(authority.pem().as_bytes()).unwrap();
+        ServerTls { trust, name: name.map(str::to_owned) }
+    }
+
+    async fn refused(login: &Login, tls: Option<&ServerTls>) -> NoServer {
+        Server::connect(login, tls, &BTreeMap::new()).await.err().expect("it is refused")
+    }
+
+    // proves: X2, X3, Z1
+    #[tokio::test]
+    async fn a_session_goes_only_to_a_server_whose_certificate_is_in_force_and_names_it() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let cluster = Cluster::start_with_certificate(&authority.sign(NAME));
+        let login = with_a_login(&cluster).await;
+        let server = Server::connect(&login, Some(&believing(&authority, Some(NAME))), &BTreeMap::new())
+            .await
+            .unwrap();
+        assert!(server.says.contains_key("server_version"), "{:?}", server.says);
+        let admin = cluster.connect("postgres").await;
+        let private = "SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
+                       WHERE a.usename = 'agent' AND s.ssl";
+        assert_eq!(admin.query_one(private, &[]).await.unwrap().get::<_, i64>(0), 1);
+        server.cancel.send().await.unwrap();
+
+        let before = cluster.log().matches("connection authenticated").count();
+        for (tls, says) in [
+            (believing(&other, Some(NAME)), "not from an authority that is trusted"),
+            (believing(&authority, None), "names another server"),
+            (believing(&authority, Some("db.example.org")), "names another server"),
+        ] {
+            let error = refused(&login, Some(&tls)).await;
+            assert!(matches!(&error, NoServer::Unproven(why) if why.contains(says)), "{error}");
+            let cancel = Cancel { tls: Some(tls), ..server.cancel.clone() };
+            assert!(cancel.send().await.is_err(), "nor is a statement's key told to it");
+        }
+        assert_eq!(cluster.log().matches("connection authenticated").count(), before, "nobody logged in");
+        let error = refused(&login, None).await;
+        assert!(matches!(error, NoServer::Refused(_)), "this server lets nobody in without TLS: {error}");
+    }
+
+    // proves: X2, Z1
+    #[tokio::test]
+    async fn a_server_with_an_expired_certificate_or_none_or_far_away_is_told_nothing() {
+        let authority = Authority::new();
+        let tls = believing(&authority, Some(NAME));
+        let expired = Cluster::start_with_certificate(&authority.sign_expired(NAME));
+        let error = refused(&with_a_login(&expired).await, Some(&tls)).await;
+        assert!(matches!(&error, NoServer::Unproven(why) if why.contains("expired")), "{error}");
+
+        let plain = Cluster::start_with_passwords();
+        let login = with_a_login(&plain).await;
+        let error = refused(&login, Some(&tls)).await;
+        assert!(matches!(&error, NoServer::Unproven(why) if why.contains("speaks no TLS")), "{error}");
+        assert!(!plain.log().contains("user=agent"), "not even its name was told");
+        assert!(
+            Server::connect(&login, None, &BTreeMap::new()).await.is_ok(),
+            "on this machine it may be plain"
+        );
+
+        for host in ["db.example", "192.0.2.1", "localhost.example"] {
+            let far = Login { host: host.to_owned(), ..login.clone() };
+            assert!(matches!(refused(&far, None).await, NoServer::Plain), "{host}");
+        }
+    }
 }

@@ -3,14 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_core::{SystemId, ToolId};
+use bailiwick_tls::Trust;
 
 /// A PostgreSQL target whose sessions this gateway carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PostgresSpec {
     /// The target's name; clients write it as the database.
     pub system: SystemId,
+    /// How its server proves who it is; without it, the server must be on this machine.
+    pub tls: Option<ServerTls>,
     /// Its scopes; clients write one as the user.
     pub scopes: BTreeMap<String, Scope>,
+}
+
+/// By what a database's server is believed.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    /// Whom its certificate must lead to.
+    pub trust: Trust,
+    /// The name in its certificate, if it is not the host that is connected to.
+    pub name: Option<String>,
 }
 
 /// What sessions of one scope may do. The database's own role says the same and is what holds in the end.

@@ -1,9 +1,10 @@
 //! How the control plane is, and what stands.
 
 use axum::http::StatusCode;
-use bailiwick_api::wire::{ClockAdvance, HealthView, InventoryView, StandingView, Status};
+use bailiwick_api::wire::{ClockAdvance, HealthView, InventoryView, KeptHeadView, StandingView, Status};
 use bailiwick_core::agent::Person;
 use bailiwick_core::tool::Standing;
+use bailiwick_engine::HeadState;
 use bailiwick_store::HealthState;
 
 use crate::body::Reply;
@@ -31,6 +32,7 @@ pub(crate) async fn status(state: ServerState, _: Person, _: Ask) -> Result<Repl
             backend: health.backend.to_owned(),
             store: store_state(health.state).to_owned(),
             trouble: health.last_error.as_ref().map(ToString::to_string),
+            kept_head: engine.head_state().map(kept_head),
             now: engine.now(),
             ledger_size: head.size,
             epoch: registry.version(),
@@ -59,6 +61,14 @@ pub(crate) async fn advance(state: ServerState, _: Person, ask: Ask) -> Result<R
     advance(ask.seconds * 1000);
     state.engine.reconcile().await?;
     Reply::done()
+}
+
+fn kept_head(state: HeadState) -> KeptHeadView {
+    let (code, trouble, since) = match state.trouble {
+        Some(t) => (Some(t.code), Some(t.reason), Some(t.since)),
+        None => (None, None, None),
+    };
+    KeptHeadView { covers: state.covers, code, trouble, since }
 }
 
 fn store_state(state: HealthState) -> &'static str {
@@ -105,18 +115,57 @@ pub(crate) async fn healthz(_: ServerState, _: Ask) -> Result<Reply, Refusal> {
     Reply::json(&HealthView { status: "ok".to_owned() })
 }
 
-/// Ready means that a decision could be recorded now.
+/// Ready means that a decision could be recorded now, in the ledger that the kept head belongs to. A head that cannot be
+/// kept for the moment takes no node out of service.
 pub(crate) async fn readyz(state: ServerState, _: Ask) -> Result<Reply, Refusal> {
     let up = state.engine.store().health().state == HealthState::Up;
     let readable = state.engine.store().head().await.is_ok();
-    let (status, word) = if up && readable {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-    };
+    let (status, word) = readiness(up && readable, state.engine.head_state().as_ref());
     Reply::json_with(status, &HealthView { status: word.to_owned() })
+}
+
+fn readiness(up: bool, head: Option<&HeadState>) -> (StatusCode, &'static str) {
+    match head.and_then(|head| head.trouble.as_ref()) {
+        _ if !up => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Some(trouble) if trouble.is_another_past() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Some(_) => (StatusCode::OK, "degraded"),
+        None => (StatusCode::OK, "ok"),
+    }
 }
 
 pub(crate) async fn openapi(_: ServerState, _: Ask) -> Result<Reply, Refusal> {
     Reply::json(&bailiwick_api::routes::openapi())
+}
+
+#[cfg(test)]
+mod tests {
+    use bailiwick_core::Time;
+    use bailiwick_engine::HeadTrouble;
+
+    use super::*;
+
+    // proves: P4, D6
+    #[test]
+    fn a_head_that_cannot_be_kept_is_told_and_another_past_is_not_served() {
+        let head = |code: &str| HeadState {
+            covers: 7,
+            trouble: Some(HeadTrouble { code: code.to_owned(), reason: "why".to_owned(), since: Time(5) }),
+        };
+        let well = HeadState { covers: 7, trouble: None };
+        for (up, head, status, word) in [
+            (true, None, 200, "ok"),
+            (true, Some(well.clone()), 200, "ok"),
+            (true, Some(head("ledger.head_unusable")), 200, "degraded"),
+            (true, Some(head("ledger.rolled_back")), 503, "unavailable"),
+            (true, Some(head("ledger.forked")), 503, "unavailable"),
+            (false, Some(well), 503, "unavailable"),
+            (false, None, 503, "unavailable"),
+        ] {
+            let said = readiness(up, head.as_ref());
+            assert_eq!((said.0.as_u16(), said.1), (status, word), "{head:?}");
+        }
+        let told = kept_head(head("ledger.head_unusable"));
+        assert_eq!((told.covers, told.since), (7, Some(Time(5))));
+        assert_eq!(told.code.as_deref(), Some("ledger.head_unusable"));
+    }
 }
