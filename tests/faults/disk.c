@@ -1,7 +1,9 @@
-/* A disk that fails, for the experiments: loaded into a node before its own C library's calls.
+/* A disk that fails, for the experiments: loaded into a node, or into a database's server, before its own C library's calls.
  *
- * The file named by DISK_FAULT says how the files whose names contain "ledger.db" fail from now on:
+ * The file named by DISK_FAULT says how some files fail from now on: those whose path contains DISK_FILES, or, without
+ * that, whose name contains "ledger.db":
  *   flush     fsync and fdatasync fail with EIO
+ *   full      a write that would make a file longer fails with ENOSPC
  *   short     every write does half of what was asked for, and says so
  *   half N    the Nth write from now on does half and says that it failed (EIO)
  *   torn N    the Nth write from now on does half, and the machine stops: the process kills itself
@@ -15,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static char last[64];
@@ -27,6 +31,8 @@ static int is_ledger(int fd) {
     ssize_t n = readlink(link, path, sizeof path - 1);
     if (n <= 0) return 0;
     path[n] = 0;
+    const char *files = getenv("DISK_FILES");
+    if (files) return strstr(path, files) != NULL;
     const char *name = strrchr(path, '/');
     return name && strstr(name, "ledger.db") && !strstr(name, "-shm");
 }
@@ -72,9 +78,23 @@ static ssize_t fated(enum fate fate, ssize_t done) {
     return done;
 }
 
+/* Whether a write up to here has no room; asked of the file itself. */
+static int has_no_room(int fd, off_t end) {
+    int kept = errno, none = 0;
+    char said[64];
+    struct stat is;
+    if (is_ledger(fd)) {
+        how(said, sizeof said);
+        none = !strncmp(said, "full", 4) && !fstat(fd, &is) && S_ISREG(is.st_mode) && end > is.st_size;
+    }
+    errno = none ? ENOSPC : kept;
+    return none;
+}
+
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
 
 static ssize_t pwrite_as(const char *name, int fd, const void *from, size_t n, off_t at) {
+    if (has_no_room(fd, at + (off_t)n)) return -1;
     enum fate fate = judge(fd);
     size_t part = fate == SOUND || n < 2 ? n : n / 2;
     return fated(fate, REAL(name, ssize_t (*)(int, const void *, size_t, off_t))(fd, from, part, at));
@@ -83,7 +103,29 @@ static ssize_t pwrite_as(const char *name, int fd, const void *from, size_t n, o
 ssize_t pwrite(int fd, const void *from, size_t n, off_t at) { return pwrite_as("pwrite", fd, from, n, at); }
 ssize_t pwrite64(int fd, const void *from, size_t n, off_t at) { return pwrite_as("pwrite64", fd, from, n, at); }
 
+static ssize_t pwritev_as(const char *name, int fd, const struct iovec *parts, int n, off_t at) {
+    off_t end = at;
+    for (int i = 0; i < n; i++) end += parts[i].iov_len;
+    if (has_no_room(fd, end)) return -1;
+    return REAL(name, ssize_t (*)(int, const struct iovec *, int, off_t))(fd, parts, n, at);
+}
+
+ssize_t pwritev(int fd, const struct iovec *parts, int n, off_t at) { return pwritev_as("pwritev", fd, parts, n, at); }
+ssize_t pwritev64(int fd, const struct iovec *parts, int n, off_t at) { return pwritev_as("pwritev64", fd, parts, n, at); }
+
+static int allocate_as(const char *name, int fd, off_t at, off_t n) {
+    if (has_no_room(fd, at + n)) return ENOSPC;
+    return REAL(name, int (*)(int, off_t, off_t))(fd, at, n);
+}
+
+int posix_fallocate(int fd, off_t at, off_t n) { return allocate_as("posix_fallocate", fd, at, n); }
+int posix_fallocate64(int fd, off_t at, off_t n) { return allocate_as("posix_fallocate64", fd, at, n); }
+
 ssize_t write(int fd, const void *from, size_t n) {
+    int kept = errno;
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    errno = kept;
+    if (at >= 0 && has_no_room(fd, at + (off_t)n)) return -1;
     enum fate fate = judge(fd);
     size_t part = fate == SOUND || n < 2 ? n : n / 2;
     return fated(fate, REAL("write", ssize_t (*)(int, const void *, size_t))(fd, from, part));

@@ -83,8 +83,8 @@ def percentile(values, share):
 class Postgres:
     """A throw-away PostgreSQL, stopped by its own pid."""
 
-    def __init__(self, durable=False):
-        self.durable = durable
+    def __init__(self, durable=False, env=None):
+        self.durable, self.env = durable, env or {}
         programs = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
         if not programs:
             raise RuntimeError("PostgreSQL is missing; install the Debian package postgresql")
@@ -100,11 +100,15 @@ class Postgres:
         self.sql("CREATE TABLE orders (id int)")
 
     def run(self, program, *args):
-        subprocess.run([*self.as_user, f"{self.bin}/{program}", *args], check=True, cwd="/tmp", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        env = ["env", *(f"{name}={value}" for name, value in self.env.items())]
+        subprocess.run([*self.as_user, *env, f"{self.bin}/{program}", *args], check=True, cwd="/tmp", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def start(self):
         options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync={'on' if self.durable else 'off'} -c max_connections=300 -c log_statement=ddl"
         self.run("pg_ctl", "-s", "-w", "-D", f"{self.folder}/db", "-l", f"{self.folder}/log", "-o", options, "start")
+
+    def answers(self):
+        return subprocess.run(["psql", self.url(), "-tAqc", "SELECT 1"], capture_output=True).returncode == 0
 
     def crash(self):
         self.run("pg_ctl", "-s", "-D", f"{self.folder}/db", "-m", "immediate", "stop")
@@ -130,6 +134,27 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Disk:
+    """A disk that fails as it is told, under whatever is started with its environment."""
+
+    def __init__(self):
+        self.stage = tempfile.mkdtemp(prefix="bw-faults-disk-", dir="/tmp")
+        os.chmod(self.stage, 0o755)
+        library, self.fault = f"{self.stage}/disk.so", f"{self.stage}/fault"
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "disk.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+        self.env = {"LD_PRELOAD": library, "DISK_FAULT": self.fault}
+        self.fail("")
+
+    def fail(self, how):
+        with open(self.fault + ".new", "w") as out:
+            out.write(how)
+        os.replace(self.fault + ".new", self.fault)
+
+    def close(self):
+        shutil.rmtree(self.stage)
+
+
 class Redis:
     """A throw-away Redis, stopped by its own pid."""
 
@@ -152,7 +177,7 @@ class Redis:
 class Node:
     """A node in a folder of its own, with its targets."""
 
-    def __init__(self, around=(), env=None, mounted=False, head=False, shared=False):
+    def __init__(self, around=(), env=None, mounted=False, head=False, shared=False, ledger=None):
         self.mounted = mounted
         self.postgres, self.redis = Postgres(durable=shared), Redis()
         self.folder = tempfile.mkdtemp(prefix="bw-faults-", dir="/tmp")
@@ -160,9 +185,10 @@ class Node:
         self.around, self.process = list(around), None
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("BAILIWICK_")}
         self.env |= {"SHOP_ADMIN": self.postgres.url(), "CARTS_ADMIN": self.redis.url(), "NO_COLOR": "1"}
-        if shared:
-            self.postgres.sql("CREATE DATABASE ledger")
-            self.env |= {"BAILIWICK_STORE": "secret://env/LEDGER", "LEDGER": self.postgres.url("ledger")}
+        ledger = self.postgres if shared else ledger
+        if ledger:
+            ledger.sql("CREATE DATABASE ledger")
+            self.env |= {"BAILIWICK_STORE": "secret://env/LEDGER", "LEDGER": ledger.url("ledger")}
         self.node_env = self.env | (env or {})
         with open(f"{self.folder}/bailiwick.yaml", "w") as file:
             file.write(CONFIG.format(port=self.port))
@@ -372,18 +398,9 @@ def f08_the_store_is_locked():
 
 def f04_the_disk_fails():
     """Flushes that fail, writes that do half and say so, and writes that do half before the machine stops."""
-    stage = tempfile.mkdtemp(prefix="bw-faults-disk-")
-    library, fault = f"{stage}/disk.so", f"{stage}/fault"
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "disk.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-
-    def fail(how):
-        with open(fault + ".new", "w") as out:
-            out.write(how)
-        os.replace(fault + ".new", fault)
-
-    fail("")
-    node, dice = Node(env={"LD_PRELOAD": library, "DISK_FAULT": fault}), random.Random(SEED)
+    disk = Disk()
+    fail = disk.fail
+    node, dice = Node(env=disk.env), random.Random(SEED)
     told, refused, broken, recoveries = [], 0, 0, []
     attempt = lambda: node.run("task", "open", "--agent", "reporter", "--intent", "x", "--json", check=False)
 
@@ -427,7 +444,94 @@ def f04_the_disk_fails():
         return f"flushes fail: nothing acknowledged ({code}), not even when they work again, readyz 503, until restarted; {20 if LONG else 2} writes half done and {broken} torn with the machine: {len(told)} tasks told, 0 lost, {refused} refused; the ledger verified at each of {len(recoveries)} starts, p50 {percentile(recoveries, 0.5):.1f} s"
     finally:
         node.close()
-        shutil.rmtree(stage)
+        disk.close()
+
+
+def f04_the_disk_of_the_stores_server_fails():
+    """The ledger is in a PostgreSQL whose disk does not flush, and then is full."""
+    disk = Disk()
+    ledger = Postgres(durable=True, env=disk.env | {"DISK_FILES": "/db/"})
+    node = Node(ledger=ledger)
+    told, codes = [], {}
+
+    def attempt(*args):
+        said = node.run(*(args or ("task", "open", "--agent", "reporter", "--intent", "x")), "--json", check=False)
+        if said.returncode == 0:
+            return json.loads(said.stdout)
+        code = json.loads(said.stderr)["error"]["code"]
+        codes[code] = codes.get(code, 0) + 1
+        return None
+
+    def opened():
+        task = attempt()
+        told.extend([task["task"]] if task else [])
+        return task
+
+    def all_there():
+        known = {task["task"] for task in node.json("task", "ls", "--limit", "1000")}
+        lost = [task for task in told if task not in known]
+        assert not lost, f"told and lost: {lost}"
+
+    def back():
+        """The disk is sound again, and the server started if it has given up."""
+        disk.fail("")
+        begun = time.monotonic()
+        try:
+            soon("the server to go on by itself", lambda: ledger.answers(), 5)
+        except AssertionError:
+            ledger.start()
+        soon("the node, which was not restarted", node.ready, 60)
+        all_there()
+        return time.monotonic() - begun
+
+    try:
+        task = node.task()
+        node.lease(task)
+        login = node.postgres.logins()
+        for _ in range(5):
+            assert opened()
+        rounds, flushed = (10 if LONG else 2), []
+        for _ in range(rounds):
+            disk.fail("flush")
+            begun = time.monotonic()
+            assert not opened(), "acknowledged without a flush"
+            refused = time.monotonic() - begun
+            soon("readyz to say so", lambda: not node.ready())
+            assert node.postgres.logins() == login, "nothing is made meanwhile"
+            flushed.append(back())
+            assert opened(), "it goes on"
+        unflushed, codes = codes, {}
+
+        disk.fail("full")
+        filled = 0
+        while opened():
+            filled += 1
+            assert filled < 2000, "the disk does not fill"
+        assert attempt("lease", "--agent", "reporter", "--task", task, "shop.read_orders", "{}") is None
+        killed = attempt("kill", "task", task, "--reason", "full", "--yes")
+        assert killed or node.postgres.logins() == login, "what was not recorded is not done"
+        try:
+            ended = "while it is full, after " + f"{soon('', lambda: not node.postgres.logins(), 10):.1f} s"
+        except AssertionError:
+            ended = None
+        red = node.http("/readyz")[0]
+        full_for = back()
+        assert opened(), "it goes on"
+        if not killed:
+            node.run("kill", "task", task, "--reason", "freed", "--yes")
+        gone = soon("the end of the login", lambda: not node.postgres.logins())
+        ended = ended or f"{gone:.1f} s after the disk is freed"
+        node.stop()
+        node.start()
+        all_there()
+        word = lambda codes: ", ".join(f"{code} {n} times" for code, n in sorted(codes.items()))
+        return f"flushes fail {rounds} times: refused after {refused:.1f} s ({word(unflushed)}), readyz not 200, no login made; sound again: on after {max(flushed):.1f} s at most without a restart of the node; full after {filled} more tasks ({word(codes)}): readyz {red}, a kill {'recorded' if killed else 'refused'}, its login gone {ended}; freed: on after {full_for:.1f} s; {len(told)} tasks told, 0 lost; the ledger verified at the next start"
+    except Exception as error:
+        raise AssertionError(f"{error}; the server said: {open(f'{ledger.folder}/log').read()[-1500:]}") from error
+    finally:
+        node.close()
+        ledger.close()
+        disk.close()
 
 
 def f05_the_disk_is_full():
@@ -700,7 +804,7 @@ def refused_with(node, code):
     assert ran.returncode == 7 and code in ran.stderr and "accept-loss" in ran.stderr, (ran.returncode, ran.stderr)
 
 
-EXPERIMENTS = [f01_killed_while_it_works, f02_the_target_crashes, f04_the_disk_fails, f05_the_disk_is_full, f06_a_target_is_away, f08_the_store_is_locked, f09_the_wall_clock_jumps, f11_kill_everything, f13_the_node_is_paused, f13_two_nodes_on_one_store, f14_a_restart_with_much_standing, f15_an_old_copy_of_the_store, f15_what_keeping_the_head_costs]
+EXPERIMENTS = [f01_killed_while_it_works, f02_the_target_crashes, f04_the_disk_fails, f04_the_disk_of_the_stores_server_fails, f05_the_disk_is_full, f06_a_target_is_away, f08_the_store_is_locked, f09_the_wall_clock_jumps, f11_kill_everything, f13_the_node_is_paused, f13_two_nodes_on_one_store, f14_a_restart_with_much_standing, f15_an_old_copy_of_the_store, f15_what_keeping_the_head_costs]
 
 
 def main():
