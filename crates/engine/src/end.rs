@@ -9,10 +9,14 @@ use bailiwick_core::lease::{Lease, receipt};
 use bailiwick_core::registry::{Halt, RegistryEvent, Scope, Suspension};
 use bailiwick_core::task::{Task, TaskState};
 use bailiwick_core::{PrincipalId, TaskId, Time};
+use futures_util::stream::StreamExt as _;
 
 use crate::error::EngineError;
 use crate::log::{Authority, Engine};
 use crate::target::TargetView;
+
+/// How many tasks are ended at the same time: the store flushes once for all that wait.
+const ENDS: usize = 16;
 
 /// What a freeze or a kill did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +29,15 @@ pub struct Halted {
     pub in_flight: u64,
     /// Credentials that may still stand in a target system.
     pub standing: u64,
+}
+
+impl Halted {
+    fn add(&mut self, more: Halted) {
+        self.tasks.extend(more.tasks);
+        self.grants.extend(more.grants);
+        self.in_flight += more.in_flight;
+        self.standing += more.standing;
+    }
 }
 
 /// What stands anywhere, right now.
@@ -166,21 +179,32 @@ impl Engine {
         by: &str,
         reason: &str,
     ) -> Result<Halted, EngineError> {
-        let mut done = Halted::default();
-        for task in self.touched(target).await? {
-            let ends_task =
-                self.with_task(&task, |held, authority| covers_root(target, held, authority)).await?;
-            if ends_task {
-                let ended = self.end(by, &task, Cause::Killed, reason).await?;
-                done.tasks.extend(ended.tasks);
-                done.grants.extend(ended.grants);
-                done.in_flight += ended.in_flight;
-                done.standing += ended.standing;
-            } else {
-                done.grants.extend(self.revoke_grants(&task, target, by, reason).await?);
+        let carry = |task: TaskId| async move { self.carry_out_in(&task, target, by, reason).await };
+        let tasks = self.touched(target).await?;
+        let mut carried = futures_util::stream::iter(tasks).map(carry).buffered(ENDS);
+        let (mut done, mut trouble) = (Halted::default(), None);
+        // Trouble with one task hinders the end of no other.
+        while let Some(ended) = carried.next().await {
+            match ended {
+                Ok(ended) => done.add(ended),
+                Err(error) => trouble = trouble.or(Some(error)),
             }
         }
-        Ok(done)
+        trouble.map_or(Ok(done), Err)
+    }
+
+    async fn carry_out_in(
+        &self,
+        task: &TaskId,
+        target: &Scope,
+        by: &str,
+        reason: &str,
+    ) -> Result<Halted, EngineError> {
+        if self.with_task(task, |held, authority| covers_root(target, held, authority)).await? {
+            return self.end(by, task, Cause::Killed, reason).await;
+        }
+        let grants = self.revoke_grants(task, target, by, reason).await?;
+        Ok(Halted { grants, ..Halted::default() })
     }
 
     async fn revoke_grants(

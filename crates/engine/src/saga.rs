@@ -26,6 +26,8 @@ use crate::target::{Connectors, Due, Target, TargetView, Targets, read_row};
 const MARKS: usize = 200;
 /// How many are called gone with one append: each brings its evidence, and perhaps that it was used.
 const GONE: usize = 120;
+/// How many such records are appended at the same time: the store flushes once for all that wait.
+const RECORDS: usize = 16;
 /// How many leases of one target are ended at the same time, where they go one by one.
 const ABREAST: usize = 4;
 /// From so many on, the target's way of ending many is tried first.
@@ -352,12 +354,17 @@ impl Engine {
                 Evidence { looks: vec![first, second], sessions_ended: did.sessions_ended, notes: did.notes };
             by_task.entry(due.task.clone()).or_default().push((due, evidence));
         }
+        let mut parts = Vec::new();
         for (task, mut all) in by_task {
             while !all.is_empty() {
                 let part: Vec<_> = all.drain(..all.len().min(GONE)).collect();
-                self.record_gone(targets, target, &task, part).await;
+                parts.push((task.clone(), part));
             }
         }
+        let record = |(task, part): (TaskId, Vec<(Due, Evidence)>)| async move {
+            self.record_gone(targets, target, &task, part).await;
+        };
+        futures_util::stream::iter(parts).map(record).buffer_unordered(RECORDS).collect::<()>().await;
     }
 
     async fn record_gone(

@@ -1,7 +1,7 @@
 //! Ending sessions: they are told to, and counted until there are none.
 //!
 //! A server ends a session a moment after it was told to. How long that is depends on what the session does, so the
-//! first counts follow each other without a pause, and then ever slower.
+//! first counts follow each other without a pause, the next ones soon, and then ever slower.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use crate::error::BrokerError;
 const ENDING: Duration = Duration::from_secs(4);
 /// So many counts follow each other without a pause.
 const AT_ONCE: u32 = 8;
+/// So many more follow a millisecond apart: most sessions are gone by then.
+const SOON: u32 = 12;
 /// The longest pause between two counts.
 const PAUSE_MOST: Duration = Duration::from_millis(50);
 
@@ -70,9 +72,9 @@ async fn until_none(
     Ok(most)
 }
 
-/// None at first; then a millisecond, doubled each time.
+/// None at first; then a millisecond for a while; then doubled each time.
 fn pause(counted: u32) -> Option<Duration> {
-    let beyond = counted.checked_sub(AT_ONCE)?;
+    let beyond = counted.checked_sub(AT_ONCE)?.saturating_sub(SOON);
     Some(Duration::from_millis(1 << beyond.min(6)).min(PAUSE_MOST))
 }
 
@@ -82,7 +84,8 @@ mod tests {
 
     #[test]
     fn counts_follow_at_once_and_then_ever_slower() {
-        let pauses = [1, 7, 8, 9, 13, 14, u32::MAX].map(|n| pause(n).map(|p| p.as_millis()));
-        assert_eq!(pauses, [None, None, Some(1), Some(2), Some(32), Some(50), Some(50)]);
+        let pauses = [1, 7, 8, 9, 20, 21, 25, 26, u32::MAX].map(|n| pause(n).map(|p| p.as_millis()));
+        let then = [1, 1, 1, 2, 32, 50, 50].map(Some);
+        assert_eq!((&pauses[..2], &pauses[2..]), (&[None, None][..], &then[..]));
     }
 }
