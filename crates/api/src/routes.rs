@@ -607,6 +607,7 @@ fn schemas() -> Map<String, Json> {
         HeldView,
         Introspection,
         InventoryView,
+        KeptHeadView,
         LeaseAnswer,
         LeaseAsk,
         LeaseBody,

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use bailiwick_stand::{Authority, Cluster};
 use base64::Engine as _;
 
 use crate::shop::Shop;
@@ -70,7 +71,10 @@ pub(crate) fn shop() -> Shop {
 
 /// The same with this configuration, and one more policy.
 pub(crate) fn shop_with(config: &str, policy: Option<&str>) -> Shop {
-    let mut shop = Shop::new(config);
+    furnished(Shop::new(config), policy)
+}
+
+fn furnished(mut shop: Shop, policy: Option<&str>) -> Shop {
     let house = &mut shop.house;
     if let Some(policy) = policy {
         std::fs::create_dir(house.path("policies")).unwrap();
@@ -128,6 +132,47 @@ impl Shop {
             err: String::from_utf8(asked.stderr).unwrap(),
         }
     }
+}
+
+/// A shop whose database lets nobody in without TLS, and which believes this authority.
+fn behind_tls(believed: &Authority, cluster: Cluster) -> Shop {
+    let tls = "secret://file/admin.url\n      tls: { authority: ca.pem, name: db.example }";
+    let shop = Shop::on(cluster, &CONFIG.replace("secret://file/admin.url", tls));
+    shop.admin("ALTER ROLE bailiwick PASSWORD 'administrator'");
+    let url = format!(
+        "host=127.0.0.1 port={} user=bailiwick password=administrator dbname=postgres",
+        shop.cluster.port()
+    );
+    shop.house.write("admin.url", &url);
+    shop.house.write("ca.pem", believed.pem());
+    shop
+}
+
+// proves: X2, X3, Z1
+#[test]
+fn sessions_with_a_database_that_insists_on_tls_go_over_it_and_only_to_whom_is_believed() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = || Cluster::start_with_certificate(&authority.sign("db.example"));
+    let shop = furnished(behind_tls(&authority, server()), None);
+    let task = shop.task();
+    assert_eq!(shop.ask(&task, "SELECT count(*) FROM orders").good().trim(), "500");
+    shop.soon("the end of the login", |shop| shop.logins() == "0");
+    let privately = |shop: &Shop, user: &str| {
+        let log = shop.cluster.log();
+        log.lines()
+            .filter(|l| l.contains(&format!("authorized: user={user}")) && l.contains("SSL enabled"))
+            .count()
+    };
+    assert_eq!(privately(&shop, "bw_"), 1, "{}", shop.cluster.log());
+
+    let deceived = behind_tls(&other, server());
+    let refused = deceived.house.run(&["target", "setup", "shop", "--apply"]);
+    assert!(
+        refused.code != 0 && refused.err.contains("not from an authority that is trusted"),
+        "{}",
+        refused.err
+    );
+    assert!(privately(&shop, "bailiwick") > 0 && privately(&deceived, "bailiwick") == 0, "nobody logged in");
 }
 
 // proves: X1, X2, X3, D1, P2, N3, INV7, INV14, R1, Z1

@@ -21,7 +21,11 @@ pub(crate) struct Shop {
 impl Shop {
     /// A house without its node yet, and the database it is configured for. `$DATABASES` is filled in.
     pub(crate) fn new(config: &str) -> Shop {
-        let cluster = Cluster::start_with_passwords();
+        Shop::on(Cluster::start_with_passwords(), config)
+    }
+
+    /// The same with this server.
+    pub(crate) fn on(cluster: Cluster, config: &str) -> Shop {
         let databases = free_port();
         let house = House::new(&config.replace("$DATABASES", &databases.to_string()));
         house.write("admin.url", &cluster.url("postgres"));
