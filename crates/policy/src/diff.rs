@@ -1,4 +1,4 @@
-//! What one set of policies would do differently from another: acts tried out, not a proof.
+//! What one set of policies would do differently from another: acts tried out; for a proof see [`proof`](crate::proof).
 //!
 //! Every agent, every tool and every handoff is tried under the conditions that policies can see: what is touched,
 //! what was read before, whether the act was declared, whether its values are explained, amounts and hours. Where the
@@ -85,6 +85,8 @@ pub struct Difference {
     pub new: String,
     /// How many of the acts that were tried.
     pub acts: usize,
+    /// Whether it is a handoff, which cannot wait for a person.
+    pub handoff: bool,
 }
 
 /// What trying came to.
@@ -225,7 +227,8 @@ impl Trial<'_> {
         let Some(change) = Change::between(&old, &new) else { return };
         let (old, new) = (in_words(&old), in_words(&new));
         let group = (change, act.to_owned(), old.clone(), new.clone());
-        let fresh = || Difference { change, act: act.to_owned(), when: when(), old, new, acts: 0 };
+        let handoff = matches!(facts.deed, Deed::HandOff(_));
+        let fresh = || Difference { change, act: act.to_owned(), when: when(), old, new, acts: 0, handoff };
         self.groups.entry(group).or_insert_with(fresh).acts += 1;
     }
 }

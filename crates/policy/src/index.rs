@@ -104,7 +104,6 @@ impl Index {
     }
 
     /// Every bucket.
-    #[cfg(test)]
     pub(crate) fn all(&self) -> impl Iterator<Item = &Bucket> {
         self.buckets.values()
     }

@@ -11,6 +11,7 @@ mod errors;
 mod explain;
 mod index;
 mod needs;
+pub mod proof;
 mod request;
 mod rule;
 mod schema;

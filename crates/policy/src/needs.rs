@@ -8,7 +8,7 @@ use cedar_policy::Policy;
 use serde_json::Value as Json;
 
 /// The members of the context; the place of each is its bit.
-const MEMBERS: [&str; 21] = [
+const MEMBERS: [&str; 24] = [
     "initiator",
     "task",
     "has_chain",
@@ -22,6 +22,9 @@ const MEMBERS: [&str; 21] = [
     "untrusted",
     "origins",
     "unexplained",
+    "destinations",
+    "outward",
+    "carries",
     "approval",
     "now",
     "hour_utc",

@@ -112,6 +112,11 @@ impl CompiledSet {
     pub fn schema(&self) -> &str {
         &self.schema
     }
+    /// Every rule as Cedar has it, by its name.
+    pub(crate) fn policies(&self) -> BTreeMap<String, Policy> {
+        let sets = self.index.all().flat_map(|bucket| [&bucket.permits, &bucket.forbids]);
+        sets.flat_map(PolicySet::policies).map(|policy| (policy.id().to_string(), policy.clone())).collect()
+    }
     /// The rules an act is held against. The error says why it cannot be judged.
     pub fn considered(&self, facts: &Facts<'_>) -> Result<Vec<&Rule>, String> {
         let seen = self.vocabulary.see(facts)?;
@@ -149,6 +154,12 @@ impl CompiledSet {
                 findings.errors.insert(e.policy_id().to_string(), one_line(&e.inner().to_string()));
             }
         }
+    }
+
+    /// An act with the whole context, as rules see it.
+    #[cfg(test)]
+    pub(crate) fn in_cedars_terms(&self, facts: &Facts<'_>) -> Result<Prepared, String> {
+        self.vocabulary.prepare(facts, self.vocabulary.see(facts)?, Needs::ALL)
     }
 
     /// The same without the index and with the whole context, for comparison.

@@ -3,6 +3,9 @@
 //! Checking, testing, explaining and comparing happen here, against the agents and tools of the configuration; what is
 //! active, what was active, and what recorded decisions would have been, the server knows.
 
+mod proof;
+mod solver;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +17,13 @@ use bailiwick_core::value::Value;
 use bailiwick_core::verdict::{Approved, Deed, Facts, Flow, Policy as _, Resource, Verdict};
 use bailiwick_core::{AgentId, GroupId, PrincipalId, StepId, TaskId, Time, ToolId};
 use bailiwick_policy::diff::{Change, Difference, Differences, differences};
+use bailiwick_policy::proof::Way;
 use bailiwick_policy::test::{TestFile, TestReport, run_tests};
 use bailiwick_policy::{CompiledSet, Explanation, SchemaInputs, Source, compile, in_words};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use self::proof::Standing;
 use crate::config::{self, Config, Secrets, yaml};
 use crate::ctx::Ctx;
 use crate::fail::{Done, Exit, Failure};
@@ -35,7 +40,7 @@ pub(crate) enum Policy {
     Explain(Box<Explain>),
     /// Print the Cedar schema that policies are written against
     Schema,
-    /// Try out what one set of policies does differently from another; no proof
+    /// Say what one set of policies does differently from another: with examples, and proved where cvc5 is installed
     Diff(Diff),
     /// Judge recorded decisions again under these policies; changes nothing
     Replay(Replay),
@@ -67,6 +72,12 @@ pub(crate) struct Diff {
     /// Show every group of acts, not only the first forty
     #[arg(long)]
     all: bool,
+    /// How long the solver may take in all; 0 asks it nothing
+    #[arg(long, value_name = "SECS", default_value_t = 60)]
+    solver_secs: u64,
+    /// Fail unless it is proved that nothing more is allowed
+    #[arg(long)]
+    no_wider: bool,
 }
 
 /// Which decisions, and under what.
@@ -486,12 +497,35 @@ async fn diff(ctx: &Ctx, which: &Diff) -> Done {
             json!({"change": d.change.as_str(), "act": d.act, "example": d.when, "old": d.old, "new": d.new, "acts": d.acts, "recorded": real})
         })
         .collect();
+    let versions = (old.version(), new.version());
+    let subject = proof::Subject { old, new, agents: world.agents, tools: world.tools };
+    let within = std::time::Duration::from_secs(which.solver_secs);
+    let proof = ctx.out.wait("proving", proof::prove(subject, within)).await.held_against(&found);
     let document = json!({
-        "old": old.version(), "new": new.version(), "tried": found.tried, "all_tried": !found.cut, "proof": false,
-        "against": against, "differences": groups,
+        "old": versions.0, "new": versions.1, "tried": found.tried, "all_tried": !found.cut,
+        "proof": proof.document(), "against": against, "differences": groups,
     });
-    ctx.out.show(&document, |paint| compared(&found, happened.as_deref(), which.all, &against, paint));
-    Ok(())
+    ctx.out.show(&document, |paint| {
+        let mut told = vec![compared(&found, happened.as_deref(), which.all, &against, paint)];
+        told.extend(proof.in_words(paint));
+        told.join("\n")
+    });
+    if which.no_wider { narrower(proof.standing(Way::Wider)) } else { Ok(()) }
+}
+
+/// Whether a change can pass a gate that lets nothing become wider.
+fn narrower(wider: Standing) -> Done {
+    match wider {
+        Standing::Proved | Standing::ProvedToday => Ok(()),
+        Standing::Refuted => {
+            let next = "Tighten the new policies, or have the change looked at.";
+            Err(Failure::failed("policy.wider", "the new policies allow more", next))
+        }
+        Standing::Unproved => {
+            let next = "See above what stood in the way; cvc5 must be installed and have the time it needs.";
+            Err(Failure::failed("policy.unproved", "it is not proved that nothing more is allowed", next))
+        }
+    }
 }
 
 /// The recorded decisions that the new set would have changed, the newest first: real examples. `None` if no server
@@ -561,20 +595,8 @@ fn compared(
     let cut = if found.cut { ", and there were more" } else { "" };
     let verdict = if found.found.is_empty() { "no difference in " } else { "" };
     lines.push(format!("{verdict}{} tried, on {against}{cut}", several(found.tried, "act")));
-    lines.push(paint.dim(&no_proof()));
+    lines.push(paint.dim("for what really happened: bailiwick policy replay"));
     lines.join("\n")
-}
-
-/// What would be needed for more than examples.
-fn no_proof() -> String {
-    let solver = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("cvc5").is_file()));
-    let why = if solver {
-        "cvc5 is installed, but this program is built without cedar-policy-symcc"
-    } else {
-        "a proof needs cedar-policy-symcc and the solver cvc5, which is not installed"
-    };
-    format!("these are acts tried out, not a proof: {why}. For what really happened: bailiwick policy replay")
 }
 
 async fn replay(ctx: &Ctx, which: &Replay) -> Done {

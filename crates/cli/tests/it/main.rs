@@ -11,6 +11,7 @@ mod life;
 #[cfg(feature = "postgres-gateway")]
 mod listener;
 mod manners;
+mod proofs;
 mod quickstart;
 mod shop;
 mod ssh;
