@@ -36,7 +36,7 @@ def tool_names(suite: dict) -> list[str]:
 def manifest(suite: str, tool: str, spec: dict, kinds: dict) -> dict:
     """One tool. The file lists no arguments for reads: they stay open to any, since a read steers nothing. It does
     not say what can be undone: a change of one's own things can, one that reaches somebody else cannot be relied on
-    to."""
+    to. A call that fails has changed nothing: the kit counts an effect only when the tool ran without an error."""
     effect = EFFECTS.get(spec.get("effect"), "delete")  # unknown: the strictest
     roles = {name: role if role in ROLES else "target" for name, role in spec.get("args", {}).items()}
     records = record_kinds(kinds)
@@ -45,6 +45,7 @@ def manifest(suite: str, tool: str, spec: dict, kinds: dict) -> dict:
         "tool": f"{label(suite)}.{tool}",
         "effect": effect,
         "reversible": effect == "read" or (effect == "update" and "target" not in roles.values()),
+        "atomic": True,
         "args": {name: argument(name, role, records) for name, role in roles.items()},
         "result": [typed(rule(r), of) for r in kinds.get(spec.get("result"), [])],
         "reported_by_caller": True,  # the guard holds the agents' keys, makes the calls and reports what came of them
@@ -155,10 +156,15 @@ def constraint(declared: dict | None, prompt: str = ""):
     raise ValueError(f"a declared argument is not understood: {sorted(declared)}")
 
 
+LINK = re.compile(r"www\.[a-z0-9.-]+(?:[/?#].*)?|(?:[a-z0-9-]+\.)+[a-z]{2,}/.*", re.ASCII)
+
+
 def spellings(values: list[str], prompt: str) -> list[str]:
     """The declared values are lower-cased as text, bailiwick lower-cases ASCII only: beyond ASCII, the spelling
-    that stands in the prompt is declared as well."""
+    that stands in the prompt is declared as well. A link without its scheme is the same link with one, and callers
+    write both."""
     out = set(values)
+    out |= {scheme + value for value in values if LINK.fullmatch(value) for scheme in ("http://", "https://")}
     for value in values:
         if not value.isascii():
             out |= {found.translate(ASCII_LOWER) for found in re.findall(re.escape(value), prompt, re.IGNORECASE)}

@@ -83,7 +83,7 @@ def test_manifests_say_what_the_file_says_and_the_strictest_where_it_says_nothin
     by_tool = {m["tool"].split(".")[1]: m for m in convert.manifests(SUITE, SHOP)}
     assert set(by_tool) == {"find_orders", "list_customers", "send_note", "deliver", "book_van", "fetch_page", "cancel"}
     assert by_tool["find_orders"]["open_args"] and by_tool["find_orders"]["effect"] == "read"
-    assert by_tool["send_note"] | {"args": 0} == {"tool": "flower-shop.send_note", "effect": "egress", "reversible": False, "args": 0, "result": [], "reported_by_caller": True}
+    assert by_tool["send_note"] | {"args": 0} == {"tool": "flower-shop.send_note", "effect": "egress", "reversible": False, "atomic": True, "args": 0, "result": [], "reported_by_caller": True}
     assert by_tool["send_note"]["args"]["text"] == {"role": "content"}
     assert by_tool["deliver"]["reversible"] and not by_tool["book_van"]["reversible"], "it reaches somebody"
     assert by_tool["cancel"]["effect"] == "delete"
@@ -127,6 +127,16 @@ def test_constraints_admit_what_the_declaration_admits():
 def test_names_beyond_ascii_are_compared_as_the_prompt_writes_them():
     pin = convert.constraint({"oneof": ["café élan"]}, "Book the Café Élan for two.")
     assert fits(pin, "Café Élan") and fits(pin, "café élan") and not fits(pin, "Cafe Elan")
+
+
+def test_a_link_is_the_same_link_with_its_scheme_and_nothing_else_is():
+    pin = convert.constraint({"oneof": ["www.shop.org/list"]})
+    for same in ("www.shop.org/list", "https://www.shop.org/list", "http://WWW.shop.org/list"):
+        assert fits(pin, same), same
+    for other in ("ftp://www.shop.org/list", "https://www.shop.org", "https://www.shop.org/list/x", "https://evil.org/?www.shop.org/list", "https://x@www.shop.org/list"):
+        assert not fits(pin, other), other
+    for plain in ("ann@x.org", "12.50", "notes.txt", "ann smith"):
+        assert not fits(convert.constraint({"oneof": [plain]}), "https://" + plain), plain
 
 
 def test_templates_are_never_wider_than_the_pattern():

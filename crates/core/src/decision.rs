@@ -773,17 +773,9 @@ pub(crate) fn origin_of(scene: Scene<'_>, wanted: &Wanted) -> Option<Origin> {
 /// directory lists.
 pub fn is_inside(registry: &Registry, wanted: &Wanted) -> bool {
     let own = &registry.directory().own_domains;
-    match wanted {
-        Wanted::One(id) | Wanted::OneOrRecord(id)
-            if id.kind == Kind::Address && in_domains(&id.text, own) =>
-        {
-            true
-        }
-        Wanted::One(id) | Wanted::OneOrRecord(id)
-            if id.kind == Kind::Url && host_in_domains(&id.text, own) =>
-        {
-            true
-        }
+    match wanted.value() {
+        Some(id) if id.kind == Kind::Address && in_domains(&id.text, own) => true,
+        Some(id) if id.kind == Kind::Url && host_in_domains(&id.text, own) => true,
         _ => registry.vouches(wanted),
     }
 }

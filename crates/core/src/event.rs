@@ -318,6 +318,9 @@ pub struct Reported {
     /// Whether the caller itself reported it and nobody vouches for that: then it explains nothing.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub claimed: bool,
+    /// Whether it failed and so changed nothing, as the tool's manifest says: its step has not been taken.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub undone: bool,
     /// Hash of the result, if it was kept whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Digest>,

@@ -40,6 +40,8 @@ pub enum Kind {
     Amount,
     /// The id of a record of a stated type.
     Record,
+    /// A name that stands in the intent: of a person, a channel, a host.
+    Name,
 }
 
 /// A value in the form in which it is compared.
@@ -68,6 +70,9 @@ pub enum Wanted {
     One(Identifier),
     /// This value, or the id of some record whose type the manifest does not state.
     OneOrRecord(Identifier),
+    /// This value, or a name that the person who opened the task wrote: whom or what an act reaches has no stated
+    /// type, and reads as none.
+    OneOrName(Identifier),
     /// Nothing can explain it: it is no value of the type that the manifest states.
     Nothing(String),
 }
@@ -76,8 +81,15 @@ impl Wanted {
     /// The value as it is told to people.
     pub fn text(&self) -> &str {
         match self {
-            Wanted::One(id) | Wanted::OneOrRecord(id) => &id.text,
+            Wanted::One(id) | Wanted::OneOrRecord(id) | Wanted::OneOrName(id) => &id.text,
             Wanted::Nothing(text) => text,
+        }
+    }
+    /// The value itself, if there is one.
+    pub fn value(&self) -> Option<&Identifier> {
+        match self {
+            Wanted::One(id) | Wanted::OneOrRecord(id) | Wanted::OneOrName(id) => Some(id),
+            Wanted::Nothing(_) => None,
         }
     }
 }
@@ -210,6 +222,7 @@ impl Explained {
         match wanted {
             Wanted::One(id) => self.known.get(id),
             Wanted::OneOrRecord(id) => self.known.get(id).or_else(|| self.record(&id.text)),
+            Wanted::OneOrName(id) => self.known.get(id).or_else(|| self.name(&id.text)),
             Wanted::Nothing(_) => None,
         }
     }
@@ -218,6 +231,10 @@ impl Explained {
         let first = Identifier::of_kind(Kind::Record, text.to_string());
         let (id, origin) = self.known.range(first..).next()?;
         (id.kind == Kind::Record && id.text == text).then_some(origin)
+    }
+    /// The origin of a name that the intent says.
+    fn name(&self, text: &str) -> Option<&Origin> {
+        self.known.get(&Identifier::of_kind(Kind::Name, text.to_string()))
     }
     /// How many values are kept.
     pub fn len(&self) -> usize {
@@ -270,7 +287,8 @@ impl Written {
 fn unexplained_forms(leaf: &str, explained: &Explained) -> BTreeSet<String> {
     let parts = core::iter::once(leaf).chain(lines_and_tails(leaf).filter(|part| *part != leaf));
     let plain = identify(leaf);
-    let known = |id: &Identifier| explained.origin_of(id).is_some();
+    let named = |id: &Identifier| explained.name(&id.text).is_some();
+    let known = |id: &Identifier| explained.origin_of(id).is_some() || named(id);
     // The same text under another type is the same writing: explained once, it was no invention.
     let whole = known(&plain) || explained.record(leaf.trim()).is_some();
     parts
@@ -378,8 +396,14 @@ fn steer(value: &Value, arg: Option<&Arg>, of: Option<&ValueType>, out: &mut Vec
 fn wanted(text: &str, arg: Option<&Arg>, of: Option<&ValueType>) -> Wanted {
     match of {
         Some(of) => of.identify(text).map_or_else(|| Wanted::Nothing(text.to_string()), Wanted::One),
-        None if arg.is_some_and(|a| a.role == Role::Selector) => Wanted::OneOrRecord(identify(text)),
-        None => Wanted::One(identify(text)),
+        None => {
+            let id = identify(text);
+            match arg.map(|a| a.role) {
+                Some(Role::Selector) => Wanted::OneOrRecord(id),
+                Some(Role::Target) if id.kind == Kind::Plain => Wanted::OneOrName(id),
+                _ => Wanted::One(id),
+            }
+        }
     }
 }
 
@@ -426,6 +450,109 @@ pub fn scan(text: &str) -> BTreeSet<Identifier> {
     found.extend(spaced_accounts(text));
     found.extend(phones(text));
     found
+}
+
+/// What a person's own words vouch for: the addresses, links, accounts and numbers of [`scan`], and names. A name is
+/// what stands in quotes; one to four capitalised words in a row; or a word of letters and digits, such as `web-2`. It
+/// serves where an act goes to something that has no type, and nowhere else: no name is a record, an address or a
+/// password, and nothing without a letter is one.
+pub fn said(text: &str) -> BTreeSet<Identifier> {
+    let mut found = scan(text);
+    // A sentence that begins without a blank: `See www.example.org.They know`.
+    found.extend(text.split(ends_word).filter_map(before_sentence).flat_map(scan));
+    let names =
+        quoted(text).into_iter().chain(capitalised(text)).chain(text.split(ends_word).filter(|w| is_code(w)));
+    found.extend(
+        names
+            .map(|name| name.trim_end_matches(TRAILING).trim())
+            .filter(|name| (2..=NAME_MAX).contains(&name.len()) && name.contains(char::is_alphabetic))
+            .map(identify)
+            .filter(|id| id.kind == Kind::Plain)
+            .map(|id| Identifier::of_kind(Kind::Name, id.text)),
+    );
+    found
+}
+
+/// Longest name, in bytes.
+const NAME_MAX: usize = 80;
+/// Most words of a name that is not in quotes.
+const NAME_WORDS: usize = 4;
+
+/// What stands before the last dot of a word, if a capitalised word follows it.
+fn before_sentence(word: &str) -> Option<&str> {
+    let (before, after) = word.trim_end_matches(TRAILING).rsplit_once('.')?;
+    let mut letters = after.chars();
+    let begins = letters.next().is_some_and(char::is_uppercase) && letters.all(char::is_lowercase);
+    begins.then_some(before)
+}
+
+/// What stands in quotes on one line: they open before a word and close after one.
+fn quoted(text: &str) -> Vec<&str> {
+    const PAIRS: [(char, char); 6] = [
+        ('"', '"'),
+        ('\'', '\''),
+        ('`', '`'),
+        ('\u{201c}', '\u{201d}'),
+        ('\u{2018}', '\u{2019}'),
+        ('\u{ab}', '\u{bb}'),
+    ];
+    let mut out = Vec::new();
+    for (open, close) in PAIRS {
+        let mut rest = text;
+        while let Some(at) = rest.find(open) {
+            let opens = !rest.get(..at).is_some_and(|before| before.ends_with(char::is_alphanumeric));
+            rest = rest.get(at + open.len_utf8()..).unwrap_or("");
+            let closing = |(at, _): &(usize, &str)| {
+                !rest
+                    .get(at + close.len_utf8()..)
+                    .is_some_and(|after| after.starts_with(char::is_alphanumeric))
+            };
+            let Some((end, _)) = rest.match_indices(close).find(closing).filter(|_| opens) else { continue };
+            let inside = rest.get(..end).unwrap_or("");
+            if inside.len() <= NAME_MAX && !inside.contains('\n') {
+                out.push(inside);
+                rest = rest.get(end + close.len_utf8()..).unwrap_or("");
+            }
+        }
+    }
+    out
+}
+
+/// One to four capitalised words in a row, with single blanks between them.
+fn capitalised(text: &str) -> Vec<&str> {
+    let ends = |c: char| c.is_whitespace() || (ends_word(c) && c != '\'');
+    let mut at = 0;
+    let mut words = Vec::new();
+    for piece in text.split_inclusive(ends) {
+        words.push((at, piece.trim_end_matches(ends)));
+        at += piece.len();
+    }
+    let mut out = Vec::new();
+    for (place, (start, _)) in words.iter().enumerate() {
+        let mut end = *start;
+        for (at, word) in words.iter().skip(place).take(NAME_WORDS) {
+            let joined = *at == *start || (*at == end + 1 && text.get(end..*at) == Some(" "));
+            if !joined || !word.starts_with(char::is_uppercase) {
+                break;
+            }
+            let bare = word.trim_end_matches(TRAILING);
+            let bare = bare.strip_suffix("'s").or_else(|| bare.strip_suffix("\u{2019}s")).unwrap_or(bare);
+            out.extend(text.get(*start..at + bare.len()));
+            if bare.len() < word.len() {
+                break;
+            }
+            end = at + word.len();
+        }
+    }
+    out
+}
+
+/// A word with letters and digits in it, as machines have for names.
+fn is_code(word: &str) -> bool {
+    let word = word.trim_end_matches(TRAILING);
+    word.starts_with(char::is_alphabetic)
+        && word.contains(|c: char| c.is_ascii_digit())
+        && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// The addresses, links and accounts that a reader could take out of free text, wherever they stand in it: what
@@ -815,6 +942,45 @@ pub(crate) fn holds(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        said(text).into_iter().filter(|id| id.kind == Kind::Name).map(|id| id.text).collect()
+    }
+
+    // proves: N1, A02
+    #[test]
+    fn what_a_person_calls_by_name_is_a_name_and_ordinary_words_and_numbers_are_none() {
+        assert_eq!(names("please tell Bob, then web-2 and 'general'."), ["Bob", "general", "web-2"]);
+        assert_eq!(names("ask Dana Fox"), ["Dana", "Dana Fox", "Fox"]);
+        assert_eq!(names("in Bob's inbox, \u{201c}the new one\u{201d}"), ["Bob", "the new one"]);
+        assert_eq!(names("one. Two"), ["Two"]);
+        assert_eq!(
+            names("the 13 files of june 13, at 10:30, for 99.50, don't and won't, it's 'open"),
+            [""; 0]
+        );
+        assert_eq!(names("to 'ann@example.org' or 'www.example.org' or \"DE89370400440532013000\""), [""; 0]);
+        assert_eq!(names("'13' and \"2026-11-22\" and ''"), [""; 0], "what has no letter is no name");
+        assert_eq!(names("'one\ntwo' "), [""; 0], "quotes close on their line");
+        let url = identify("www.example.org");
+        assert!(said("see www.example.org.They know").contains(&url));
+        assert!(!said("see www.example.org.they").contains(&url), "another host");
+        assert!(
+            !scan("see www.example.org.They know").contains(&url),
+            "only a person's own words are read so"
+        );
+    }
+
+    // proves: N1
+    #[test]
+    fn a_person_s_words_never_stop_the_reader() {
+        for text in ["'", "''", "'''", "\"'\"", "\u{2018}\u{2019}", "A", "Ä", "'ß", "A'", "A 'A", "\u{ab}x"]
+        {
+            for more in ["", " ", "A", "'", "\u{2019}s"] {
+                said(&format!("{text}{more}"));
+                said(&format!("{more}{text}"));
+            }
+        }
+    }
 
     fn kind(text: &str) -> Kind {
         identify(text).kind

@@ -327,10 +327,7 @@ impl Registry {
     }
     /// Whether the directory vouches for a value.
     pub fn vouches(&self, wanted: &Wanted) -> bool {
-        match wanted {
-            Wanted::One(id) | Wanted::OneOrRecord(id) => self.vouched.contains(id),
-            Wanted::Nothing(_) => false,
-        }
+        wanted.value().is_some_and(|id| self.vouched.contains(id))
     }
     /// Version and text of the active policy set.
     pub fn policy(&self) -> Option<(Digest, &str)> {

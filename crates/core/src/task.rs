@@ -16,7 +16,7 @@ use crate::grant::{Grant, Held, Tree};
 use crate::ids::{AgentId, ApprovalId, DecisionId, GrantId, LeaseId, StepId};
 use crate::label::Label;
 use crate::lease::{Lease, LeaseFact, Receipt};
-use crate::origin::{Explained, Identifier, Kind, Origin, Wanted, Written, identify, leaves, scan};
+use crate::origin::{Explained, Identifier, Kind, Origin, Wanted, Written, identify, leaves, said, scan};
 use crate::seeking::Seeking;
 use crate::time::Time;
 use crate::tool::Effect;
@@ -256,10 +256,7 @@ impl Task {
     }
     /// Where the task has come across a value that nobody vouches for: a tool and a field of its result.
     pub fn seen(&self, wanted: &Wanted) -> Option<(String, String)> {
-        match wanted {
-            Wanted::One(id) | Wanted::OneOrRecord(id) => self.seen.get(id).cloned(),
-            Wanted::Nothing(_) => None,
-        }
+        wanted.value().and_then(|id| self.seen.get(id).cloned())
     }
     /// A question.
     pub fn approval(&self, id: &ApprovalId) -> Option<&Approval> {
@@ -453,6 +450,11 @@ impl Task {
         if let Some(step) = call.step.as_ref().filter(|_| went_well(reported)) {
             *self.done.entry(step.clone()).or_insert(0) += 1;
         }
+        if let Some(taken) =
+            call.step.as_ref().filter(|_| came_to_nothing(reported)).and_then(|s| self.progress.get_mut(s))
+        {
+            *taken = taken.saturating_sub(1);
+        }
         if let Some(capability) = call.capability {
             self.charge(&call.grant, &Charge { capability, spent: reported.spent });
         }
@@ -549,6 +551,12 @@ fn went_well(reported: &Reported) -> bool {
     reported.went == Went::Done && !reported.claimed
 }
 
+/// Whether a call that was allowed changed nothing, so that its step has not been taken. Whoever asked cannot say that
+/// of itself: it could take one step again and again.
+fn came_to_nothing(reported: &Reported) -> bool {
+    reported.undone && reported.went == Went::Failed && !reported.claimed
+}
+
 fn held(capability: crate::capability::Capability, from: Option<u16>) -> Held {
     let upheld = from.is_none();
     Held { capability, from, spent: Spent::default(), upheld, amended: false }
@@ -573,7 +581,8 @@ fn explained_at_opening(opening: &Opening) -> Explained {
             typed.into_iter().chain(same.then_some(whole)).for_each(|id| known.add(id, origin.clone()));
         }
     }
-    for id in scan(&opening.intent) {
+    let said = if opening.chain.is_none() { said(&opening.intent) } else { scan(&opening.intent) };
+    for id in said {
         known.add(id, Origin::Intent);
     }
     known

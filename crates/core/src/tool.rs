@@ -202,6 +202,10 @@ pub struct Manifest {
     /// Whether it can be undone.
     #[serde(default)]
     pub reversible: bool,
+    /// Whether a call of it that fails has changed nothing: then its step of the chain may be taken again. Without this
+    /// word a failed call may have done its work, and counts.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub atomic: bool,
     /// Its arguments. An argument that is not here is refused.
     #[serde(default)]
     pub args: BTreeMap<String, Arg>,
@@ -248,6 +252,7 @@ impl Manifest {
             tool,
             effect,
             reversible: effect == Effect::Read,
+            atomic: false,
             args: BTreeMap::new(),
             open_args: false,
             resource: None,

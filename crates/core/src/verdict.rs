@@ -98,13 +98,10 @@ impl Flow {
 /// The domain of an address, the host of a link, anything else as it is; at most 255 characters.
 fn destination(wanted: &Wanted) -> String {
     let text = wanted.text();
-    let place = match wanted {
-        Wanted::One(id) | Wanted::OneOrRecord(id) => match id.kind {
-            Kind::Address => text.split_once('@').map_or(text, |(_, domain)| domain),
-            Kind::Url => text.split(['/', '?', '#', ':']).next().unwrap_or(text),
-            _ => text,
-        },
-        Wanted::Nothing(_) => text,
+    let place = match wanted.value().map(|id| id.kind) {
+        Some(Kind::Address) => text.split_once('@').map_or(text, |(_, domain)| domain),
+        Some(Kind::Url) => text.split(['/', '?', '#', ':']).next().unwrap_or(text),
+        _ => text,
     };
     place.chars().take(255).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use bailiwick_core::approval::Vote;
+use bailiwick_core::approval::{Approval, State, Vote};
 use bailiwick_core::decision::{JudgedAt, Scene};
 use bailiwick_core::event::{Recorded, Ruled, TaskEvent};
 use bailiwick_core::lease::LeaseFact;
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::error::{EngineError, Kind};
 use crate::ledger::Ledger;
 use crate::memory::{Deposit, Memory};
+use crate::open::ASKS_MAX;
 use crate::target::{Target, Targets};
 
 /// What an engine is made of.
@@ -434,7 +435,9 @@ impl Engine {
                 TaskEvent::Opened(_) => put("open", id.as_str(), Some("")),
                 TaskEvent::Ended { .. } => {
                     put("open", id.as_str(), None);
-                    task.approvals().for_each(|a| put("waiting", a.id.as_str(), None));
+                    let open = |a: &&Approval| matches!(a.state, State::Waiting | State::Approved);
+                    let asked = task.approvals().filter(open).take(usize::try_from(ASKS_MAX).unwrap_or(0));
+                    asked.for_each(|a| put("waiting", a.id.as_str(), None));
                 }
                 TaskEvent::Decided(decided) => {
                     if let Some(asked) = &decided.asked {

@@ -303,6 +303,7 @@ fn reported(decision: DecisionId, shows: Vec<(Identifier, String)>) -> Reported 
         label: Label::bottom(),
         declassified: vec![],
         claimed: false,
+        undone: false,
         result: None,
         spent: Default::default(),
         explains: vec![],

@@ -46,6 +46,7 @@ fn what_a_caller_claims_of_its_own_call_ends_no_task() {
             label: Label::bottom(),
             declassified: Vec::new(),
             claimed,
+            undone: false,
             result: None,
             spent: Spent::default(),
             explains: Vec::new(),
@@ -59,6 +60,52 @@ fn what_a_caller_claims_of_its_own_call_ends_no_task() {
         let end = world.task.end_after(&failed(again.decision));
         assert_eq!(end.is_some(), ends, "nor does it when it is remembered; claimed: {claimed}");
     }
+}
+
+// proves: T2, A34, INV10
+#[test]
+fn a_step_whose_call_changed_nothing_has_not_been_taken_and_any_other_counts() {
+    let came = |decision, undone, went, claimed| Reported {
+        decision,
+        went,
+        label: Label::bottom(),
+        declassified: Vec::new(),
+        claimed,
+        undone,
+        result: None,
+        spent: Spent::default(),
+        explains: Vec::new(),
+        shows: Vec::new(),
+        note: None,
+    };
+    for (undone, went, claimed, again) in [
+        (true, Went::Failed, false, true),
+        (false, Went::Failed, false, false),
+        (true, Went::Failed, true, false),
+        (true, Went::Unknown, false, false),
+        (true, Went::Done, false, false),
+    ] {
+        let mut world = World::with_chain(restart_then_tell());
+        world.must("planner", "cloud.restart", RESTART);
+        let second = world.must("planner", "cloud.restart", RESTART).decision;
+        world.append(vec![TaskEvent::Reported(came(second.clone(), undone, went, claimed))]);
+        if again {
+            world.append(vec![TaskEvent::Reported(came(second, undone, went, claimed))]);
+            world.must("planner", "cloud.restart", RESTART);
+        }
+        world.refused("planner", "cloud.restart", RESTART, 6, "chain.count");
+    }
+
+    // What waits for the step waits on, and a step that has been overtaken stays over.
+    let mut world = World::with_chain(restart_then_tell());
+    let only = world.must("planner", "cloud.restart", RESTART).decision;
+    world.append(vec![TaskEvent::Reported(came(only, true, Went::Failed, false))]);
+    world.refused("planner", "mail.send", MAIL, 6, "chain.order");
+    let late = world.must("planner", "cloud.restart", RESTART).decision;
+    world.must("planner", "mail.send", MAIL);
+    world.append(vec![TaskEvent::Reported(came(late, true, Went::Failed, false))]);
+    world.refused("planner", "cloud.restart", RESTART, 6, "chain.order");
+    world.refused("planner", "mail.send", MAIL, 6, "chain.count");
 }
 
 // proves: T2

@@ -47,6 +47,39 @@ fn where_it_goes_must_come_from_the_person_or_from_the_house() {
     explained(&mut world, "mail.send", r#"{"to":"eve@evil.com"}"#);
 }
 
+// proves: N1, A02
+#[test]
+fn without_a_chain_the_intent_names_whom_an_act_reaches_and_nothing_else() {
+    let mut world = World::opened(|o| {
+        o.intent = "Tell Alice, Bob Stone and 'general' that web-2 is up; 'x7-y8' opens 13".to_owned();
+    });
+    for to in ["Alice", " Alice ", "Bob Stone", "general", "web-2"] {
+        explained(&mut world, "mail.send", &format!(r#"{{"to":"{to}"}}"#));
+    }
+    explained(&mut world, "mail.send", r#"{"to":["Alice","general"]}"#);
+    for to in ["alice", "Carol", "Alice Stone", "13", "opens", "Alice, Bob", "eve@evil.com"] {
+        unexplained(&mut world, "mail.send", &format!(r#"{{"to":"{to}"}}"#), &["to"]);
+    }
+    unexplained(&mut world, "mail.send", r#"{"to":{"Alice":"Alice"}}"#, &["to"]);
+    unexplained(&mut world, "cloud.restart", r#"{"vm":"web-2"}"#, &["vm"]);
+    unexplained(&mut world, "bank.pay", r#"{"to":"Alice","key":"x7-y8","amount":1}"#, &["key"]);
+    let mut typed = Manifest::new(tool("mail.call"), Effect::Egress).arg("to", Role::Target);
+    typed.args.get_mut("to").unwrap().of = Some(ValueType::Address);
+    world.registry.apply(&RegistryEvent::ToolClassified { manifest: typed, pin: None, by: person("root") });
+    unexplained(&mut world, "mail.call", r#"{"to":"Alice"}"#, &["to"]);
+}
+
+// proves: N1, T2
+#[test]
+fn where_a_chain_declares_the_acts_its_words_pin_and_the_intent_s_names_do_not() {
+    let tell = |to: Constraint| {
+        let steps = vec![step("tell", "planner", "mail.send", &[("to", to)])];
+        World::opened(|o| (o.intent, o.chain) = ("Tell Alice".to_owned(), Some(chain(steps))))
+    };
+    explained(&mut tell(texts(&["Alice"])), "mail.send", r#"{"to":"Alice"}"#);
+    unexplained(&mut tell(Constraint::Any), "mail.send", r#"{"to":"Alice"}"#, &["to"]);
+}
+
 // proves: N1, D1
 #[test]
 fn what_narrows_a_credential_must_be_explained_although_it_only_reads() {
@@ -221,6 +254,7 @@ fn a_trusted_field_of_a_result_explains_and_names_where_it_came_from() {
         label: untrusted(),
         declassified: Vec::new(),
         claimed: false,
+        undone: false,
         result: None,
         spent: Default::default(),
         explains: vec![(identify("bob@example.net"), "recipient".to_owned())],
@@ -242,6 +276,7 @@ fn an_outcome_of_a_call_nobody_made_explains_nothing() {
         label: Label::bottom(),
         declassified: Vec::new(),
         claimed: false,
+        undone: false,
         result: None,
         spent: Default::default(),
         explains: vec![(identify("eve@evil.com"), "recipient".to_owned())],

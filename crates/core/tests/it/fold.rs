@@ -173,7 +173,7 @@ pub(crate) fn some_event() -> impl Strategy<Value = TaskEvent> {
         6 => some_decided().prop_map(TaskEvent::Decided),
         4 => (some_decision(), some_label(), some_spent(), pick(&[Went::Done, Went::Failed, Went::Unknown]))
             .prop_map(|(decision, label, spent, went)| TaskEvent::Reported(Reported {
-                decision, went, label, declassified: Vec::new(), claimed: false, result: Some(Digest::of(b"r")), spent,
+                decision, went, label, declassified: Vec::new(), claimed: false, undone: went == Went::Failed, result: Some(Digest::of(b"r")), spent,
                 explains: vec![(identify("eve@evil.com"), "from".to_owned())], shows: Vec::new(), note: Some("n".to_owned()),
             })),
         6 => some_handoff().prop_map(TaskEvent::HandedOff),

@@ -452,6 +452,7 @@ impl World {
             label,
             declassified: Vec::new(),
             claimed: false,
+            undone: false,
             result: None,
             spent,
             explains: Vec::new(),

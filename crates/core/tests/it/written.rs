@@ -7,7 +7,7 @@ use bailiwick_core::decision::RECORDED_MAX;
 use bailiwick_core::event::{Reported, Ruled, TaskEvent, Went};
 use bailiwick_core::origin::{
     Explained, Identifier, Kind, Origin, Sourced, Written, harvest, host_in_domains, identify, mark, marks,
-    record_mark, scan, shows,
+    record_mark, said, scan, shows,
 };
 use bailiwick_core::tool::{ResultRule, Trust};
 use bailiwick_core::typed::ValueType;
@@ -175,6 +175,20 @@ fn words_leave_marks_by_which_a_later_task_knows_them_again() {
     assert!(!explained.is_empty());
     let known = marks(&Value::from([("k", Value::from("Lakeside View"))]), &explained);
     assert!(!known.contains(&mark(&identify("Lakeside View"))), "what somebody vouched for is no invention");
+}
+
+// proves: N1
+#[test]
+fn a_name_that_the_person_wrote_is_nobody_s_invention() {
+    let mut explained = Explained::default();
+    for id in said("Tell Alice") {
+        explained.add(id, Origin::Intent);
+    }
+    for (to, invented) in [("Alice", false), ("Fred", true), ("To: Alice", true)] {
+        let left = marks(&Value::from([("to", Value::from(to))]), &explained);
+        assert_eq!(left.contains(&mark(&identify(to))), invented, "{to}");
+        assert!(!left.contains(&mark(&identify("Alice"))), "{to}");
+    }
 }
 
 // proves: N1

@@ -4,10 +4,11 @@
 use bailiwick_api::{ApprovalState, Call, Caller, Outcome, OutcomeStatus};
 use bailiwick_audit::movement::{Movement, movements};
 use bailiwick_core::declassify::{Declassifier, Passing};
+use bailiwick_core::event::{Cause, TaskEvent};
 use bailiwick_core::label::{Label, Level};
 use bailiwick_core::tool::{Effect, Manifest, ResultRule, Role, Trust, When};
 use bailiwick_core::{DecisionId, ToolId};
-use bailiwick_engine::{OpenedTask, VoteAsk};
+use bailiwick_engine::{NewTask, OpenedTask, VoteAsk};
 
 use crate::world::*;
 
@@ -79,6 +80,36 @@ async fn an_agent_that_makes_a_result_up_explains_nothing_with_it() {
     allowed(world.call(&support, "tickets.mail", r#"{"to":"bob@partner.example"}"#).await);
     let told = moved(&world, &task).await;
     assert!(told.iter().any(|m| m.explains.get("email") == Some(&1) && !m.claimed), "{told:?}");
+}
+
+// proves: A34, T2
+#[tokio::test]
+async fn a_failed_call_changed_nothing_only_where_the_manifest_says_so_and_the_caller_does_not() {
+    let plain = |name: &str| Manifest::new(tool(name), Effect::Update);
+    let atomic = |name: &str| Manifest { atomic: true, ..plain(name) };
+    let theirs = Manifest { reported_by_caller: true, ..atomic("tickets.close") };
+    let world = with_tools(vec![atomic("tickets.sort"), plain("tickets.move"), theirs]).await;
+    for (name, status, by_caller, undone) in [
+        ("tickets.sort", OutcomeStatus::Failed, false, true),
+        ("tickets.sort", OutcomeStatus::Failed, true, false),
+        ("tickets.sort", OutcomeStatus::Unknown, false, false),
+        ("tickets.sort", OutcomeStatus::Done, false, false),
+        ("tickets.move", OutcomeStatus::Failed, false, false),
+        ("tickets.close", OutcomeStatus::Failed, true, true),
+    ] {
+        let task = world.open_with(None).await;
+        let support = world.caller(&task.task, &task.grant, "support");
+        let decision = allowed(world.call(&support, name, "{}").await);
+        let came = Outcome { status, result: None, words: vec![], bytes: 0, note: None };
+        if by_caller {
+            world.engine.report_by_caller(&support, &decision, came).await.unwrap();
+        } else {
+            world.engine.report(&support, &decision, came).await.unwrap();
+        }
+        let events = world.engine.events(&task.task, 0).await.unwrap();
+        let said = events.iter().any(|step| matches!(&step.event, TaskEvent::Reported(r) if r.undone));
+        assert_eq!(said, undone, "{name} {status:?}, told by its caller: {by_caller}");
+    }
 }
 
 // proves: A34
@@ -293,4 +324,22 @@ async fn a_question_asked_under_other_policies_is_void_and_asked_anew() {
     assert_ne!(second.approval, first.approval);
     world.engine.vote(&person("omar"), &second.approval, VoteAsk::Approve).await.unwrap();
     allowed(world.call(&remediator, "cloud.restart", restart).await);
+}
+
+// proves: INV2
+#[tokio::test]
+async fn a_task_that_asked_all_it_may_ask_still_ends_and_none_may_ask_more() {
+    let world = with_tools(vec![mail("tickets.mail")]).await;
+    let asking = |asks| NewTask { asks, ..world.new_task(None) };
+    let refused = world.engine.open_task(asking(201)).await.unwrap_err();
+    assert_eq!(refused.code, "task.asks");
+    let task = world.engine.open_task(asking(200)).await.unwrap();
+    let support = world.caller(&task.task, &task.grant, "support");
+    for n in 0..200 {
+        asked(world.call(&support, "tickets.mail", &format!(r#"{{"to":"eve{n}@evil.com"}}"#)).await);
+    }
+    assert_eq!(world.engine.waiting().await.unwrap().len(), 200);
+    world.engine.end_task("dana", &task.task, Cause::Killed, "enough").await.unwrap();
+    assert!(world.engine.waiting().await.unwrap().is_empty());
+    denied(world.call(&support, "tickets.mail", r#"{"to":"eve@evil.com"}"#).await);
 }
