@@ -63,9 +63,14 @@ async fn take(engine: &Engine, tasks: usize, leases: usize) -> (Vec<OpenedTask>,
     (opened, took)
 }
 
+/// Asks until it is so; after each asking there is a pause as long, so that asking does not become the work.
 async fn until<T: Future<Output = bool>>(begun: Instant, mut done: impl FnMut() -> T) -> Duration {
-    while !done().await {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    loop {
+        let asking = Instant::now();
+        if done().await {
+            break;
+        }
+        tokio::time::sleep(asking.elapsed().max(Duration::from_millis(5))).await;
         assert!(begun.elapsed() < Duration::from_secs(600), "it does not come about");
     }
     begun.elapsed()
