@@ -99,7 +99,9 @@ pub(crate) fn manifests() -> anyhow::Result<Vec<Manifest>> {
     let mut delete =
         Manifest::new(name!(ToolId, "cloud.delete")?, Effect::Delete).arg("name", Role::Selector);
     delete.resource = Some(vm);
-    let look = Manifest::new(look()?, Effect::Read).arg("name", Role::Selector).arg("reason", Role::Content);
+    let mut look =
+        Manifest::new(look()?, Effect::Read).arg("name", Role::Selector).arg("reason", Role::Content);
+    look.trusted_result = true;
     Ok(vec![restart, delete, look])
 }
 
