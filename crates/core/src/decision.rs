@@ -4,6 +4,7 @@
 //! it returns is not yet permission: a [`Ruling`] becomes a [`Permit`] only by [`Ruling::commit`], after the
 //! events that say so are durable (INV7).
 
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -221,7 +222,7 @@ pub const START_WITHIN_MS: u64 = 30_000;
 pub fn decide(scene: Scene<'_>, request: &Request) -> Ruling {
     let scene = scene.in_log_time();
     let mut blank = Draft::new(scene, request);
-    let judged = judge(scene, request, &mut blank.decided.observed);
+    let judged = judge(scene, request, &blank.decided.label, &mut blank.decided.observed);
     match judged {
         Ok(yes) => blank.allow(yes),
         Err(Halt::Deny(why)) => blank.deny(*why, None),
@@ -266,8 +267,13 @@ pub(crate) fn why(step: u8, code: &str, rule: &str, reason: String, remedy: &str
     Why { step, code: code.to_string(), rule: rule.to_string(), reason, remedy: remedy.to_string() }
 }
 
-/// The ten steps.
-fn judge<'a>(scene: Scene<'a>, request: &Request, observed: &mut Option<Observed>) -> Result<Yes<'a>, Halt> {
+/// The ten steps. `seen` is the label of everything that the branch has seen and the agent claims.
+fn judge<'a>(
+    scene: Scene<'a>,
+    request: &Request,
+    seen: &Label,
+    observed: &mut Option<Observed>,
+) -> Result<Yes<'a>, Halt> {
     let (grant, agent) =
         caller(scene, &request.grant, &request.agent, &request.instance, request.token_until)?;
     replay(scene, request.proof)?;
@@ -281,9 +287,8 @@ fn judge<'a>(scene: Scene<'a>, request: &Request, observed: &mut Option<Observed
     let args = arguments(manifest, &request.args)?;
     let (place, spent_up) = capability(scene, line, manifest, args)?;
     let step = chain_step(scene, agent, manifest, args)?;
-    let seen = grant.label.join(&request.claims);
     let (label, declassified) =
-        declassify::of_call(manifest, args, &seen, &scene.registry.directory().own_domains);
+        declassify::of_call(manifest, args, seen, &scene.registry.directory().own_domains);
     let Explanation { origins, unexplained, sources } = explain(scene, line, manifest, args, step, place);
     let fixed = |name: &str| pinned_by_step(step, name) || pinned_by_root(line, place, name);
     let flow = Flow::of(manifest, args, fixed, |wanted| is_inside(scene.registry, wanted));
@@ -319,7 +324,7 @@ struct Case<'a, 'r> {
     step: Option<&'a Step>,
     place: u16,
     spent_up: Option<&'static str>,
-    label: Label,
+    label: Cow<'r, Label>,
     declassified: Vec<Lowered>,
     origins: BTreeMap<String, Origin>,
     unexplained: BTreeSet<String>,
@@ -684,16 +689,17 @@ fn explain(
         }
         for wanted in &wanted {
             let origin = origin_of(scene, wanted);
-            match &origin {
-                Some(origin) => {
-                    found.origins.entry(name.clone()).or_insert_with(|| origin.clone());
+            match origin {
+                Some(origin) if !found.origins.contains_key(name) => {
+                    found.origins.insert(name.clone(), origin.clone());
                 }
+                Some(_) => {}
                 None => {
                     found.unexplained.insert(name.clone());
                 }
             }
             let seen = if origin.is_none() { scene.task.seen(wanted) } else { None };
-            found.tell(name, role, wanted.text(), origin, seen);
+            found.tell(name, role, wanted.text(), origin.cloned(), seen);
         }
         if found.unexplained.contains(name) {
             found.origins.remove(name);
@@ -764,9 +770,9 @@ pub(crate) fn has_unexplained(scene: Scene<'_>, arg: Option<&Arg>, role: Role, v
 }
 
 /// Who vouches for a value: the task, or the organisation's directory.
-pub(crate) fn origin_of(scene: Scene<'_>, wanted: &Wanted) -> Option<Origin> {
-    let known = scene.task.explained().vouches(wanted).cloned();
-    known.or_else(|| scene.registry.vouches(wanted).then_some(Origin::Directory))
+pub(crate) fn origin_of<'a>(scene: Scene<'a>, wanted: &Wanted) -> Option<&'a Origin> {
+    let known = scene.task.explained().vouches(wanted);
+    known.or_else(|| scene.registry.vouches(wanted).then_some(&Origin::Directory))
 }
 
 /// Whether a target is the organisation's own: an address or a host of its own domains, or a value that its
@@ -819,8 +825,8 @@ fn pinned_by_root(line: &[&Grant], place: u16, name: &str) -> bool {
 /// Step 7: labels may flow to this sink.
 fn sink(manifest: &Manifest, label: &Label) -> Result<(), Halt> {
     let Some(most) = &manifest.sink else { return Ok(()) };
-    let wide = Label { untrusted: label.untrusted.clone(), ..most.clone() };
-    if label.flows_to(&wide) {
+    // Where data came from does not keep it in.
+    if label.level <= most.level && label.classes.is_subset(&most.classes) {
         return Ok(());
     }
     let reason = format!("what this task has seen may not leave through {}", manifest.tool);

@@ -6,6 +6,7 @@
 //! has seen; agents declare nothing, and what they once wrote keeps its label; a condition that cannot be checked is not
 //! met.
 
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -114,17 +115,17 @@ impl Lowered {
 }
 
 /// The label under which the arguments of a call go into its tool, and how it was lowered.
-pub fn of_call(
+pub fn of_call<'l>(
     manifest: &Manifest,
     args: &BTreeMap<String, Value>,
-    label: &Label,
+    label: &'l Label,
     own_domains: &BTreeSet<String>,
-) -> (Label, Vec<Lowered>) {
+) -> (Cow<'l, Label>, Vec<Lowered>) {
     let met =
         |rule: &&Declassifier| rule.of == Passing::Call && holds(rule.when.as_ref(), Some(args), own_domains);
-    let mut label = label.clone();
+    let mut label = Cow::Borrowed(label);
     let rules = manifest.declassifies.iter().filter(met);
-    let lowered = rules.filter_map(|rule| rule.lower(&mut label, None)).collect();
+    let lowered = rules.filter_map(|rule| rule.lower(label.to_mut(), None)).collect();
     (label, lowered)
 }
 
@@ -195,7 +196,8 @@ mod tests {
             "when":{"field":"mode","in":["strict"]}}"#;
         let (mail, seen) = (manifest(&[blackens]), label(Level::Secret, &["card", "pii"], &["crm.get"]));
         let call = |manifest: &Manifest, args: &str| {
-            of_call(manifest, json(args).as_map().unwrap(), &seen, &BTreeSet::new())
+            let (label, lowered) = of_call(manifest, json(args).as_map().unwrap(), &seen, &BTreeSet::new());
+            (label.into_owned(), lowered)
         };
         let (passing, lowered) = call(&mail, r#"{"mode":"strict"}"#);
         assert_eq!(passing, label(Level::Internal, &["card"], &["crm.get"]), "the rest stays");
@@ -286,6 +288,7 @@ mod tests {
             };
             let tool = Manifest { declassifies: alloc::vec![rule], ..manifest(&[]) };
             let (after, lowered) = of_call(&tool, &BTreeMap::new(), &before, &BTreeSet::new());
+            let after = after.into_owned();
             prop_assert!(after.flows_to(&before) && after.untrusted == before.untrusted);
             prop_assert_eq!(&after.classes, &before.classes.difference(&named(&takes)).cloned().collect());
             prop_assert_eq!(after.level, before.level.min(levels[most]));

@@ -124,7 +124,7 @@ fn sources(scene: Scene<'_>, delivered: &Value) -> Vec<Sourced> {
                 }
                 let from = origin_of(scene, &wanted);
                 let seen = if from.is_none() { scene.task.seen(&wanted) } else { None };
-                out.push(Sourced::new(field, wanted.text(), from, seen));
+                out.push(Sourced::new(field, wanted.text(), from.cloned(), seen));
             }
         }
     }

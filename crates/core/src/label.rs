@@ -72,16 +72,15 @@ impl Label {
     /// The least label that is at least both.
     #[must_use]
     pub fn join(&self, other: &Label) -> Label {
-        let mut untrusted: BTreeSet<String> = self.untrusted.union(&other.untrusted).cloned().collect();
-        if untrusted.len() > ORIGINS_MAX {
-            untrusted = untrusted.into_iter().take(ORIGINS_MAX - 1).collect();
-            untrusted.insert(MANY.to_string());
+        let mut joined = self.clone();
+        joined.level = joined.level.max(other.level);
+        joined.classes.extend(other.classes.difference(&self.classes).cloned());
+        joined.untrusted.extend(other.untrusted.difference(&self.untrusted).cloned());
+        if joined.untrusted.len() > ORIGINS_MAX {
+            joined.untrusted = joined.untrusted.into_iter().take(ORIGINS_MAX - 1).collect();
+            joined.untrusted.insert(MANY.to_string());
         }
-        Label {
-            level: self.level.max(other.level),
-            classes: self.classes.union(&other.classes).cloned().collect(),
-            untrusted,
-        }
+        joined
     }
     /// Whether this label is at most `other`: data so labelled may be treated as data of `other`.
     pub fn flows_to(&self, other: &Label) -> bool {

@@ -155,7 +155,11 @@ const TOLD_CHARS: usize = 80;
 impl Sourced {
     /// A value with its source: shortened, and with nothing in it that a screen would not show as it is.
     pub fn new(arg: &str, value: &str, from: Option<Origin>, seen: Option<(String, String)>) -> Self {
-        let told = |text: &str| text.chars().take(TOLD_CHARS).map(visible).collect::<String>();
+        let plain = |text: &str| text.len() <= TOLD_CHARS && text.bytes().all(|b| matches!(b, b' '..=b'~'));
+        let told = |text: &str| match plain(text) {
+            true => text.to_string(),
+            false => text.chars().take(TOLD_CHARS).map(visible).collect(),
+        };
         Sourced { arg: told(arg), value: told(value), from, seen }
     }
     /// In words, for decisions and approval cards.
@@ -421,19 +425,16 @@ fn says_what_it_is(name: &str, value: &Value) -> bool {
 /// The identifier that a whole value is.
 pub fn identify(text: &str) -> Identifier {
     let text = text.trim();
-    if let Some(address) = as_address(text) {
-        return Identifier::of_kind(Kind::Address, address);
-    }
-    if let Some(account) = as_account(text) {
-        return Identifier::of_kind(Kind::Account, account);
-    }
-    if let Some(phone) = text.starts_with('+').then(|| phone(text)).flatten() {
-        return Identifier::of_kind(Kind::Phone, phone);
-    }
-    if let Some(url) = as_url(text) {
-        return Identifier::of_kind(Kind::Url, url);
-    }
-    Identifier::of_kind(Kind::Plain, text.to_string())
+    by_shape(text).unwrap_or_else(|| Identifier::of_kind(Kind::Plain, text.to_string()))
+}
+
+/// The identifier that a text is by its shape, if it has one.
+fn by_shape(text: &str) -> Option<Identifier> {
+    let of = |kind, text: Option<String>| text.map(|text| Identifier::of_kind(kind, text));
+    of(Kind::Address, as_address(text))
+        .or_else(|| of(Kind::Account, as_account(text)))
+        .or_else(|| of(Kind::Phone, text.starts_with('+').then(|| phone(text)).flatten()))
+        .or_else(|| of(Kind::Url, as_url(text)))
 }
 
 /// The addresses, links and accounts that stand in free text as words of their own: what the text, if it is
@@ -444,8 +445,7 @@ pub fn scan(text: &str) -> BTreeSet<Identifier> {
         .map(|word| word.trim_end_matches(TRAILING).trim_start_matches(['*', '_', ':']))
         .map(|word| word.strip_prefix("mailto:").unwrap_or(word))
         .filter(|word| (4..=TEXT_MAX).contains(&word.len()))
-        .map(identify)
-        .filter(|id| id.kind != Kind::Plain)
+        .filter_map(|word| by_shape(word.trim()))
         .collect();
     found.extend(spaced_accounts(text));
     found.extend(phones(text));
@@ -652,12 +652,18 @@ fn tail_of_link(after: &str) -> &str {
 
 /// Accounts written in groups of four: `DE89 3704 0044 0532 0130 00`.
 fn spaced_accounts(text: &str) -> Vec<Identifier> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let mut out = Vec::new();
-    for start in 0..words.len() {
-        let mut joined = String::new();
-        for word in words.iter().skip(start).take(9) {
-            joined.push_str(word.trim_end_matches(['.', ',', ';']));
+    let (mut words, mut out) =
+        (text.split_whitespace().map(|w| w.trim_end_matches(['.', ',', ';'])), Vec::new());
+    while let Some(first) = words.next() {
+        if !begins_like_account(first) {
+            continue;
+        }
+        let mut joined = String::with_capacity(2 * ACCOUNT_MAX);
+        for word in core::iter::once(first).chain(words.clone().take(8)) {
+            if joined.len() + word.len() > ACCOUNT_MAX {
+                break;
+            }
+            joined.push_str(word);
             if !begins_like_account(&joined) {
                 break;
             }
