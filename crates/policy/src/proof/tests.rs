@@ -1,3 +1,5 @@
+//! What the solver is asked is true of real acts, and what it answers is believed only where they agree.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_core::decision::resource;
