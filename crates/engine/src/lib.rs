@@ -54,7 +54,7 @@ pub use kept::{HeadState, HeadTrouble, accept_loss, keep_first_head};
 pub use lease::{Given, Leased};
 pub use ledger::Ledger;
 pub use log::{Config, Engine};
-pub use open::{NewTask, OpenedTask};
+pub use open::{ASKS_MAX, NewTask, OpenedTask};
 pub use replay::{Replay, Replayed};
 pub use target::{Connectors, Patience, Seen, TargetView};
 pub use tell::{Explained, Inventory, TaskSummary, Trace, TraceStep};

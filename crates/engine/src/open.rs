@@ -121,13 +121,19 @@ fn recent_key(now: Time, id: &TaskId) -> String {
 
 /// The most questions that one task may ask people. Its end takes all that wait off the list in the one append that
 /// makes it so, and that append has a size.
-pub(crate) const ASKS_MAX: u32 = 200;
+pub const ASKS_MAX: u32 = 200;
+
+/// Whether a task may ask so many questions.
+pub(crate) fn few_enough(asks: u32) -> Result<(), EngineError> {
+    if asks <= ASKS_MAX {
+        return Ok(());
+    }
+    let why = format!("a task asks people at most {ASKS_MAX} questions; this one could ask {asks}");
+    Err(EngineError::invalid("task.asks", why))
+}
 
 fn opening(registry: &Registry, id: &TaskId, new: &NewTask, now: Time) -> Result<Opening, EngineError> {
-    if new.asks > ASKS_MAX {
-        let why = format!("a task asks people at most {ASKS_MAX} questions; this one could ask {}", new.asks);
-        return Err(EngineError::invalid("task.asks", why));
-    }
+    few_enough(new.asks)?;
     let from = crate::templates::origin(registry, new)?;
     let inputs = completed(new, from.is_some())?;
     let chain = new.chain.as_ref().map(|c| bound(c, &inputs, &new.types)).transpose()?;

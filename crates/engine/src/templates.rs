@@ -9,7 +9,7 @@ use bailiwick_core::{PrincipalId, TemplateName};
 
 use crate::error::{EngineError, Kind};
 use crate::log::Engine;
-use crate::open::{NewTask, chain_of};
+use crate::open::{NewTask, chain_of, few_enough};
 
 /// How large a template may be, in bytes of its canonical form.
 const TEMPLATE_MAX: usize = 48_000;
@@ -157,6 +157,7 @@ fn check(registry: &Registry, template: &TaskTemplate) -> Result<(), EngineError
             "a window lasts at least a second and at most seven days",
         ));
     }
+    template.asks.map_or(Ok(()), few_enough)?;
     template.inputs.iter().try_for_each(|(name, declared)| declared.validate(name)).map_err(invalid)?;
     let Some(written) = &template.chain else { return Ok(()) };
     // An input stands for one value, so whatever holds with anything in its place holds with that.

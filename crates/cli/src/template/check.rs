@@ -10,6 +10,7 @@ use bailiwick_core::agent::Agent;
 use bailiwick_core::chain::{Deviation, Reads, STEPS_MAX};
 use bailiwick_core::input::{BadInput, INPUTS_MAX, InputKind, InputType};
 use bailiwick_core::tool::{Arg, Effect, Manifest, Role, ToolPattern};
+use bailiwick_engine::ASKS_MAX;
 use serde_saphyr::{Location, Spanned};
 
 use super::{ActWord, Bound, ChainForm, File, Finding, Grade, StepForm};
@@ -99,9 +100,15 @@ impl<'a> Look<'a> {
     }
 
     fn limits(&mut self) {
-        let Some(ttl) = &self.file.ttl else { return };
-        if let Err(bad) = crate::cmd::task::duration_secs(&ttl.value) {
+        if let Some(ttl) = &self.file.ttl
+            && let Err(bad) = crate::cmd::task::duration_secs(&ttl.value)
+        {
             self.error("template.ttl", ttl.referenced, bad.what, bad.next);
+        }
+        if let Some(asks) = self.file.asks.as_ref().filter(|asks| asks.value > ASKS_MAX) {
+            let what =
+                format!("a task asks people at most {ASKS_MAX} questions, and this says {}", asks.value);
+            self.error("task.asks", asks.referenced, what, format!("Write a number up to {ASKS_MAX}."));
         }
     }
 
@@ -559,6 +566,7 @@ chain:
             ("max: 100", "max: ten", "input.declaration", "Write a number."),
             ("type: record, of: ticket", "type: record", "input.declaration", "of: ticket"),
             ("ttl: 20m", "ttl: soon", "template.ttl", "Write 90s, 20m, 2h or 1d."),
+            ("ttl: 20m", "asks: 201", "task.asks", "up to 200"),
             ("open: [tickets]", "open: [tickts]", "template.unknown_system", "Did you mean `tickets`?"),
             ("ends_with: [pay]", "ends_with: [paid]", "template.unknown_step", "Did you mean `pay`?"),
             ("after: [fix]", "after: [fix], max: 0", "template.counts", "at least 1"),

@@ -57,7 +57,7 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) ttl: Option<Spanned<String>>,
     #[serde(default)]
-    pub(crate) asks: Option<u32>,
+    pub(crate) asks: Option<Spanned<u32>>,
     #[serde(default)]
     pub(crate) handoffs: Option<u32>,
     #[serde(default)]
@@ -204,7 +204,7 @@ pub(crate) fn read(file: &Path, text: &str) -> Result<(File, Template), ConfigEr
         inputs: inputs.into_iter().flatten().collect(),
         chain,
         ttl: written.ttl.as_ref().map(|t| t.value.clone()),
-        asks: written.asks,
+        asks: written.asks.as_ref().map(|asks| asks.value),
         handoffs: written.handoffs,
         depth: written.depth,
         refusals: written.refusals,

@@ -4,6 +4,7 @@
 //! `# yaml-language-server: $schema=…` at the head of a template.
 
 use bailiwick_core::input::{INPUTS_MAX, InputKind};
+use bailiwick_engine::ASKS_MAX;
 use serde_json::{Value as Json, json};
 
 /// The document as it is checked in: two spaces, one line feed at the end.
@@ -32,7 +33,7 @@ fn schema() -> Json {
             },
             "chain": { "$ref": "#/$defs/chain", "description": "The permitted action chain. Without one, weaker guarantees apply, and every surface says so." },
             "ttl": { "type": "string", "pattern": "^[0-9]+(s|m|min|h|d)?$", "description": "How long the window stays open, at most seven days." },
-            "asks": { "$ref": "#/$defs/count", "description": "Questions to people; one more freezes the task." },
+            "asks": { "type": "integer", "minimum": 0, "maximum": ASKS_MAX, "description": "Questions to people; one more freezes the task." },
             "handoffs": { "$ref": "#/$defs/count", "description": "Handoffs in all." },
             "depth": { "type": "integer", "minimum": 0, "maximum": 255, "description": "Handoffs in a row; never more than 8." },
             "refusals": { "$ref": "#/$defs/count", "description": "Refusals before the task freezes." },

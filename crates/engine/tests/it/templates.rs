@@ -80,6 +80,17 @@ async fn a_node_that_has_not_heard_of_a_removal_opens_nothing_from_it_either() {
     );
 }
 
+// proves: T2
+#[tokio::test]
+async fn a_template_that_asks_more_than_a_task_may_is_not_registered() {
+    let world = World::new().await;
+    let (name, root) = (TemplateName::parse("tell").unwrap(), person("root"));
+    let refused = world.engine.add_template(&root, &name, None, template(201)).await.unwrap_err();
+    assert_eq!(refused.code, "task.asks");
+    assert!(refused.reason.contains("at most 200"), "{}", refused.reason);
+    world.engine.add_template(&root, &name, None, template(200)).await.unwrap();
+}
+
 // proves: T1, T2
 #[tokio::test]
 async fn what_says_that_it_comes_from_a_version_is_that_version_in_every_part() {
