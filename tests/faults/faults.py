@@ -315,8 +315,8 @@ def f02_the_target_crashes():
         tasks = [node.task() for _ in range(6)]
         for task in tasks[:5]:
             node.lease(task)
-        # A login is given out before it is flushed; any commit that is waited for takes what came before it along.
-        node.postgres.sql("SELECT txid_current()")
+        # A login is given out before it is flushed, and these shall be.
+        node.postgres.sql("CHECKPOINT")
         node.lease(tasks[5])
         node.postgres.crash()
         for task in tasks:
@@ -352,6 +352,7 @@ def f06_a_target_is_away():
         [lease(who, []) for who in carts for _ in range(3)]
         task = node.task()
         node.lease(task)
+        node.postgres.sql("CHECKPOINT")
         node.postgres.crash()
         node.run("task", "end", task)
         shown = soon("the debt", lambda: node.standing()["debts"] == 1)

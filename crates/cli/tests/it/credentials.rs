@@ -138,6 +138,8 @@ fn a_node_that_was_killed_ends_what_is_over_when_it_comes_back() {
         shop.lease(task, &["shop.read_orders", r#"{"customer": 1}"#, "--json"]).good();
     }
     assert_eq!(shop.logins(), "2");
+    // A login is given out before it is flushed, and these shall survive the crash.
+    shop.admin("CHECKPOINT");
     // The target does not answer while the task ends, and the node dies before it does.
     shop.cluster.crash();
     shop.house.run(&["task", "end", &over]).good();
