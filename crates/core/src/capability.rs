@@ -165,18 +165,19 @@ impl Limits {
     /// The dimension that `spent` plus `next` would overspend, if any. Result bytes and rows are known only
     /// afterwards: a call is refused once their budget is used up.
     pub fn overspent(&self, spent: Spent, next: Spent, now: Time) -> Option<&'static str> {
-        let total = spent.plus(next);
-        let over = |limit: Option<u64>, sum: u64| limit.is_some_and(|l| sum > l);
-        let used_up = |limit: Option<u64>, sum: u64| limit.is_some_and(|l| sum >= l);
-        [
-            ("uses", over(self.uses, total.uses)),
-            ("amount", over(self.amount, total.amount)),
-            ("bytes", used_up(self.bytes, spent.bytes)),
-            ("rows", used_up(self.rows, spent.rows)),
-            ("until", self.until.is_some_and(|until| now >= until)),
-        ]
-        .into_iter()
-        .find_map(|(name, over)| over.then_some(name))
+        let passed = |limit: Option<u64>, sum: u64| limit.is_some_and(|most| sum > most);
+        let reached = |limit: Option<u64>, sum: u64| limit.is_some_and(|most| sum >= most);
+        if passed(self.uses, spent.uses.saturating_add(next.uses)) {
+            Some("uses")
+        } else if passed(self.amount, spent.amount.saturating_add(next.amount)) {
+            Some("amount")
+        } else if reached(self.bytes, spent.bytes) {
+            Some("bytes")
+        } else if reached(self.rows, spent.rows) {
+            Some("rows")
+        } else {
+            self.until.is_some_and(|until| now >= until).then_some("until")
+        }
     }
 }
 

@@ -369,17 +369,30 @@ fn is_under(base: &str, path: &str) -> bool {
 /// A host name or address, optionally with a port, in its one spelling: lower case, no trailing dot.
 pub(crate) fn is_host(text: &str) -> bool {
     let (name, port) = text.split_once(':').unwrap_or((text, "1"));
-    let label = |l: &str| {
-        (1..=63).contains(&l.len())
-            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-    };
     name.len() <= 253
-        && name.split('.').all(label)
+        && are_labels(name)
         && (1..=5).contains(&port.len())
         && port.bytes().all(|b| b.is_ascii_digit())
         && !port.starts_with('0')
+}
+
+/// The parts of a host name with dots between them, in lower case: none empty, none longer than 63, and no hyphen at
+/// either end of one (RFC 1123 section 2.1).
+pub(crate) fn are_labels(name: &str) -> bool {
+    let (mut length, mut last) = (0, b'.');
+    for byte in name.bytes() {
+        length = match byte {
+            b'a'..=b'z' | b'0'..=b'9' => length + 1,
+            b'-' if length > 0 => length + 1,
+            b'.' if length > 0 && last != b'-' => 0,
+            _ => return false,
+        };
+        if length > 63 {
+            return false;
+        }
+        last = byte;
+    }
+    length > 0 && last != b'-'
 }
 
 fn host_admits(pattern: &str, host: &str) -> bool {
@@ -417,17 +430,24 @@ impl UrlUnder {
 /// read differently (user info, backslashes, percent-encoded paths, dot segments, upper-case hosts).
 pub(crate) fn split_url(text: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
-    let plain =
-        |c: char| c.is_ascii_graphic() && !matches!(c, '\\' | '"' | '<' | '>' | '^' | '`' | '{' | '|' | '}');
-    if !matches!(scheme, "http" | "https" | "wss" | "ws") || !rest.chars().all(plain) {
+    let (host, tail) = rest.split_at(rest.find(AFTER_HOST).unwrap_or(rest.len()));
+    Some((scheme, host, path_of_url(scheme, host, tail)?))
+}
+
+/// What ends the host of a URL.
+pub(crate) const AFTER_HOST: [char; 3] = ['/', '?', '#'];
+
+/// The path of a URL that has been split before what ends its host, under the same rules.
+pub(crate) fn path_of_url<'a>(scheme: &str, host: &str, tail: &'a str) -> Option<&'a str> {
+    let plain = |b: u8| {
+        b.is_ascii_graphic() && !matches!(b, b'\\' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
+    };
+    if !matches!(scheme, "http" | "https" | "wss" | "ws") || !is_host(host) || !tail.bytes().all(plain) {
         return None;
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (host, tail) = rest.split_at(end);
-    let path = tail.split(['?', '#']).next().unwrap_or("");
-    let path = if path.is_empty() { "/" } else { path };
+    let path = tail.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
     let trimmed = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
-    (is_host(host) && is_path(trimmed)).then_some((scheme, host, trimmed))
+    is_path(trimmed).then_some(trimmed)
 }
 
 impl Cidr {

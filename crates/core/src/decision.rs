@@ -277,7 +277,9 @@ fn judge<'a>(
     let (grant, agent) =
         caller(scene, &request.grant, &request.agent, &request.instance, request.token_until)?;
     replay(scene, request.proof)?;
-    let line = &scene.task.lineage(grant).collect::<Vec<_>>();
+    let mut line = Vec::with_capacity(usize::from(scene.task.opening().limits.depth) + 1);
+    line.extend(scene.task.lineage(grant));
+    let line = line.as_slice();
     suspension(scene, line)?;
     if let Some((scope, s)) = scene.registry.halts_tool(&request.tool) {
         return Err(halted(&scope.to_string(), &s.reason));

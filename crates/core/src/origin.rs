@@ -11,7 +11,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::constraint::split_url;
+use crate::constraint::{AFTER_HOST, are_labels, path_of_url};
 use crate::ids::ApprovalId;
 use crate::tool::{Arg, ResultRule, Role, Trust, When};
 use crate::typed::{ValueType, phone, readings};
@@ -430,6 +430,9 @@ pub fn identify(text: &str) -> Identifier {
 
 /// The identifier that a text is by its shape, if it has one.
 fn by_shape(text: &str) -> Option<Identifier> {
+    if !may_have_shape(text) {
+        return None;
+    }
     let of = |kind, text: Option<String>| text.map(|text| Identifier::of_kind(kind, text));
     of(Kind::Address, as_address(text))
         .or_else(|| of(Kind::Account, as_account(text)))
@@ -437,11 +440,17 @@ fn by_shape(text: &str) -> Option<Identifier> {
         .or_else(|| of(Kind::Url, as_url(text)))
 }
 
+/// Whether there is one of the characters that every shape has: most words have none.
+fn may_have_shape(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_digit() || matches!(b, b'@' | b'.' | b'+' | b':'))
+}
+
 /// The addresses, links and accounts that stand in free text as words of their own: what the text, if it is
 /// trusted, vouches for.
 pub fn scan(text: &str) -> BTreeSet<Identifier> {
     let mut found: BTreeSet<Identifier> = text
         .split(ends_word)
+        .filter(|word| may_have_shape(word))
         .map(|word| word.trim_end_matches(TRAILING).trim_start_matches(['*', '_', ':']))
         .map(|word| word.strip_prefix("mailto:").unwrap_or(word))
         .filter(|word| (4..=TEXT_MAX).contains(&word.len()))
@@ -562,11 +571,7 @@ pub fn mentions(text: &str) -> BTreeSet<Identifier> {
     let mut found = scan(text);
     found.extend(mentioned_addresses(text));
     found.extend(mentioned_links(text));
-    found.extend(
-        text.split(|c: char| !c.is_ascii_alphanumeric())
-            .filter_map(as_account)
-            .map(|text| Identifier::of_kind(Kind::Account, text)),
-    );
+    found.extend(solid_accounts(text));
     found
 }
 
@@ -575,8 +580,16 @@ const TRAILING: [char; 6] = ['.', ':', '!', '?', '*', '_'];
 
 /// Characters at which a word of free text ends.
 pub(crate) fn ends_word(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(c, ',' | ';' | '<' | '>' | '(' | ')' | '[' | ']' | '"' | '\'' | '`' | '{' | '}' | '|')
+    // One bit for each ASCII character: every text that is judged is read by this.
+    const ENDS: u128 = {
+        let (marks, mut bits, mut at) = (b"\t\n\x0b\x0c\r ,;<>()[]\"'`{}|", 0, 0);
+        while at < marks.len() {
+            bits |= 1 << marks[at];
+            at += 1;
+        }
+        bits
+    };
+    if c.is_ascii() { ENDS >> u32::from(c) & 1 == 1 } else { c.is_whitespace() }
 }
 
 fn in_host(c: char) -> bool {
@@ -602,18 +615,22 @@ fn in_local(c: char) -> bool {
 /// Every run of characters that can be a host, with what follows it, if it reads as a link.
 fn mentioned_links(text: &str) -> Vec<Identifier> {
     let mut out = Vec::new();
-    let (mut before, mut rest) = (text.get(..0).unwrap_or(""), text);
-    while let Some(start) = rest.find(in_host) {
-        let begun = before.len() + start;
-        let run = rest.get(start..).unwrap_or("").split(|c| !in_host(c)).next().unwrap_or("");
-        let ahead = text.get(..begun).unwrap_or("");
-        let after = text.get(begun + run.len()..).unwrap_or("");
+    let mut at = 0;
+    while let Some((start, run)) = next_run(text, at) {
+        let (ahead, after) = (text.get(..start).unwrap_or(""), text.get(start + run.len()..).unwrap_or(""));
         let link = link_at(ahead, run, after);
-        let taken = begun + run.len() + link.as_ref().map_or(0, |(_, tail)| *tail);
+        at = start + run.len() + link.as_ref().map_or(0, |(_, tail)| *tail);
         out.extend(link.map(|(id, _)| id));
-        (before, rest) = (text.get(..taken).unwrap_or(text), text.get(taken..).unwrap_or(""));
     }
     out
+}
+
+/// The next run of characters that can be a host, and where it begins.
+fn next_run(text: &str, from: usize) -> Option<(usize, &str)> {
+    let rest = text.as_bytes().get(from..)?;
+    let before = rest.iter().position(|b| in_host(char::from(*b)))?;
+    let length = rest.iter().skip(before).take_while(|b| in_host(char::from(**b))).count();
+    Some((from + before, text.get(from + before..from + before + length)?))
 }
 
 /// The link that begins with this run, and how many bytes of what follows belong to it. Only links look far
@@ -632,7 +649,7 @@ fn link_at(ahead: &str, run: &str, after: &str) -> Option<(Identifier, usize)> {
     let tail = tail_of_link(after);
     let text = match scheme {
         Some(scheme) => format!("{}://{host}{tail}", scheme.to_ascii_lowercase()),
-        None => format!("{host}{tail}"),
+        None => [host.as_str(), tail].concat(),
     };
     let url = as_url(&text).or_else(|| scheme.is_some().then_some(text))?;
     Some((Identifier::of_kind(Kind::Url, url), tail.len()))
@@ -650,8 +667,22 @@ fn tail_of_link(after: &str) -> &str {
     after.get(..port + path).unwrap_or("")
 }
 
+/// Accounts in one piece, whatever stands around them.
+fn solid_accounts(text: &str) -> Vec<Identifier> {
+    text.as_bytes()
+        .split(|b| !b.is_ascii_alphanumeric())
+        .filter(|run| run.len() >= ACCOUNT_MIN)
+        .filter_map(|run| as_account(core::str::from_utf8(run).ok()?))
+        .map(|text| Identifier::of_kind(Kind::Account, text))
+        .collect()
+}
+
 /// Accounts written in groups of four: `DE89 3704 0044 0532 0130 00`.
 fn spaced_accounts(text: &str) -> Vec<Identifier> {
+    // Without two check digits there is none.
+    if text.bytes().filter(u8::is_ascii_digit).count() < 2 {
+        return Vec::new();
+    }
     let (mut words, mut out) =
         (text.split_whitespace().map(|w| w.trim_end_matches(['.', ',', ';'])), Vec::new());
     while let Some(first) = words.next() {
@@ -708,15 +739,15 @@ fn as_address(text: &str) -> Option<String> {
 }
 
 fn is_domain(text: &str) -> bool {
-    let label = |l: &str| {
-        (1..=63).contains(&l.len())
-            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-    };
-    text.rsplit_once('.').is_some_and(|(_, tld)| {
-        tld.starts_with("xn--") || tld.len() >= 2 && tld.bytes().all(|b| b.is_ascii_lowercase())
-    }) && text.split('.').all(label)
+    top_level(text).is_some()
+}
+
+/// The last part of a domain, if the text is one.
+fn top_level(text: &str) -> Option<&str> {
+    let dot = text.bytes().rposition(|b| b == b'.')?;
+    let top = text.get(dot + 1..)?;
+    let is_one = top.starts_with("xn--") || top.len() >= 2 && top.bytes().all(|b| b.is_ascii_lowercase());
+    (is_one && are_labels(text)).then_some(top)
 }
 
 /// ISO 13616: two letters, two check digits, 11 to 30 more. Written with blanks, the check digits must hold, so
@@ -772,10 +803,31 @@ fn check_digits_hold(country: &[u8], check: &[u8], body: &[u8]) -> bool {
 }
 
 /// Top-level domains that make a bare `name.tld` a link without `www.` or a path.
-const COMMON_TLDS: [&str; 20] = [
-    "com", "org", "net", "info", "biz", "io", "dev", "app", "xyz", "online", "site", "shop", "ai", "co",
-    "me", "cloud", "link", "top", "live", "page",
-];
+fn is_common(top: &str) -> bool {
+    matches!(
+        top,
+        "com"
+            | "org"
+            | "net"
+            | "info"
+            | "biz"
+            | "io"
+            | "dev"
+            | "app"
+            | "xyz"
+            | "online"
+            | "site"
+            | "shop"
+            | "ai"
+            | "co"
+            | "me"
+            | "cloud"
+            | "link"
+            | "top"
+            | "live"
+            | "page"
+    )
+}
 
 fn as_url(text: &str) -> Option<String> {
     let begins =
@@ -783,8 +835,7 @@ fn as_url(text: &str) -> Option<String> {
     if begins("https://") || (begins("http://") && text.len() > "http://".len()) {
         return Some(normal_url(text));
     }
-    let end = text.find(['/', '?', '#']).unwrap_or(text.len());
-    let (host, tail) = text.split_at(end);
+    let (host, tail) = text.split_at(text.find(AFTER_HOST).unwrap_or(text.len()));
     if !host.contains('.') {
         return None;
     }
@@ -793,26 +844,24 @@ fn as_url(text: &str) -> Option<String> {
         .rsplit_once(':')
         .filter(|(_, port)| port.parse::<u16>().is_ok())
         .map_or(host.as_str(), |(h, _)| h);
-    let tld = bare.rsplit('.').next().unwrap_or("");
-    let looks_like_one = bare.starts_with("www.") || !tail.is_empty() || COMMON_TLDS.contains(&tld);
-    (is_domain(bare) && looks_like_one).then(|| normal_url(&format!("http://{host}{tail}")))
+    let top = top_level(bare)?;
+    (bare.starts_with("www.") || !tail.is_empty() || is_common(top))
+        .then(|| normal_parts("http", &host, tail).unwrap_or_else(|| format!("http://{host}{tail}")))
 }
 
 /// Host and path without scheme and trailing slash. What the strict reader cannot split is kept verbatim, so
 /// that an odd URL only ever equals itself.
 fn normal_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (host, tail) = rest.split_at(end);
-    let host = host.to_ascii_lowercase();
-    let rebuilt = format!("{}://{host}{tail}", scheme.to_ascii_lowercase());
-    match split_url(&rebuilt) {
-        Some((_, host, _)) => {
-            let tail = if tail == "/" { "" } else { tail.strip_suffix('/').unwrap_or(tail) };
-            format!("{host}{tail}")
-        }
-        None => url.to_string(),
-    }
+    let (host, tail) = rest.split_at(rest.find(AFTER_HOST).unwrap_or(rest.len()));
+    normal_parts(&scheme.to_ascii_lowercase(), &host.to_ascii_lowercase(), tail)
+        .unwrap_or_else(|| url.to_string())
+}
+
+/// The same of a URL in parts, scheme and host in lower case, if the strict reader can split it.
+fn normal_parts(scheme: &str, host: &str, tail: &str) -> Option<String> {
+    path_of_url(scheme, host, tail)?;
+    Some([host, tail.strip_suffix('/').unwrap_or(tail)].concat())
 }
 
 /// Whether an address belongs to one of these domains, itself or below.

@@ -58,7 +58,7 @@ impl Population {
     }
 
     /// One grant of one task.
-    fn alone((task, grant): (Task, GrantId)) -> anyhow::Result<Self> {
+    pub(crate) fn alone((task, grant): (Task, GrantId)) -> anyhow::Result<Self> {
         let id = task.opening().task.clone();
         let request = Request { args: scene::args_with_a_host(), ..scene::request(&task, &grant)? };
         let order = vec![(id.clone(), grant)];
