@@ -369,11 +369,16 @@ fn is_under(base: &str, path: &str) -> bool {
 /// A host name or address, optionally with a port, in its one spelling: lower case, no trailing dot.
 pub(crate) fn is_host(text: &str) -> bool {
     let (name, port) = text.split_once(':').unwrap_or((text, "1"));
-    name.len() <= 253
+    is_length_of_host(name)
         && are_labels(name)
         && (1..=5).contains(&port.len())
         && port.bytes().all(|b| b.is_ascii_digit())
         && !port.starts_with('0')
+}
+
+/// Whether a host name, without a port, can be so long (RFC 1123 section 2.1, in the form of RFC 1035 section 2.3.4).
+pub(crate) fn is_length_of_host(name: &str) -> bool {
+    name.len() <= 253
 }
 
 /// The parts of a host name with dots between them, in lower case: none empty, none longer than 63, and no hyphen at

@@ -11,7 +11,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::constraint::{AFTER_HOST, are_labels, path_of_url};
+use crate::constraint::{AFTER_HOST, are_labels, is_length_of_host, path_of_url};
 use crate::ids::ApprovalId;
 use crate::tool::{Arg, ResultRule, Role, Trust, When};
 use crate::typed::{ValueType, phone, readings};
@@ -845,8 +845,14 @@ fn as_url(text: &str) -> Option<String> {
         .filter(|(_, port)| port.parse::<u16>().is_ok())
         .map_or(host.as_str(), |(h, _)| h);
     let top = top_level(bare)?;
-    (bare.starts_with("www.") || !tail.is_empty() || is_common(top))
-        .then(|| normal_parts("http", &host, tail).unwrap_or_else(|| format!("http://{host}{tail}")))
+    if !(bare.starts_with("www.") || !tail.is_empty() || is_common(top)) {
+        return None;
+    }
+    let is_bare = tail.is_empty() && bare.len() == host.len();
+    match is_bare && is_length_of_host(bare) {
+        true => Some(host), // a domain with nothing around it is in its one spelling
+        false => Some(normal_parts("http", &host, tail).unwrap_or_else(|| format!("http://{host}{tail}"))),
+    }
 }
 
 /// Host and path without scheme and trailing slash. What the strict reader cannot split is kept verbatim, so
