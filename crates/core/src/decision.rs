@@ -267,6 +267,9 @@ pub(crate) fn why(step: u8, code: &str, rule: &str, reason: String, remedy: &str
     Why { step, code: code.to_string(), rule: rule.to_string(), reason, remedy: remedy.to_string() }
 }
 
+/// Grants from a caller to the root for which there is room without asking for more.
+const USUAL_LINE: usize = 24;
+
 /// The ten steps. `seen` is the label of everything that the branch has seen and the agent claims.
 fn judge<'a>(
     scene: Scene<'a>,
@@ -277,7 +280,7 @@ fn judge<'a>(
     let (grant, agent) =
         caller(scene, &request.grant, &request.agent, &request.instance, request.token_until)?;
     replay(scene, request.proof)?;
-    let mut line = Vec::with_capacity(usize::from(scene.task.opening().limits.depth) + 1);
+    let mut line = Vec::with_capacity(USUAL_LINE);
     line.extend(scene.task.lineage(grant));
     let line = line.as_slice();
     suspension(scene, line)?;

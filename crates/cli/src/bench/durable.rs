@@ -29,7 +29,7 @@ const CALLERS: usize = 64;
 const CALLS: usize = 200;
 /// Bytes of the file that is written over and over.
 const FILE_BYTES: u64 = 16 << 20;
-const AUDIENCE: &str = "http://127.0.0.1:7777";
+pub(super) const AUDIENCE: &str = "http://127.0.0.1:7777";
 
 /// Measures and compares, in a folder that is the caller's to remove.
 pub(crate) fn measure(effort: Effort, folder: &Path) -> anyhow::Result<Vec<Line>> {
@@ -268,7 +268,7 @@ fn first(troubles: Vec<anyhow::Error>) -> anyhow::Result<()> {
     troubles.into_iter().next().map_or(Ok(()), Err)
 }
 
-fn bare_append(stream: &str, expect: u64, size: usize) -> Append {
+pub(super) fn bare_append(stream: &str, expect: u64, size: usize) -> Append {
     let event = NewEvent { time_ms: scene::NOW.0, kind: "decided".to_owned(), bytes: vec![b'x'; size] };
     Append { stream: stream.to_owned(), expect, guards: vec![], events: vec![event], views: vec![] }
 }
@@ -385,7 +385,7 @@ fn allowed(answer: Answer) -> anyhow::Result<()> {
 }
 
 /// Bytes of the event that a decision of this scene writes.
-async fn event_bytes(engine: &Engine) -> anyhow::Result<usize> {
+pub(super) async fn event_bytes(engine: &Engine) -> anyhow::Result<usize> {
     let (task, grant) = open(engine).await?;
     allowed(engine.decide(&caller(engine, &task, &grant, 0, 0)?, call()?).await?)?;
     let size = engine.store().head().await?.size;

@@ -3,7 +3,8 @@
 //! record if it only looks.
 //!
 //! One load generator sends the same bytes to a tool server directly, through nginx, through nginx that asks
-//! another server for every request (`auth_request`, answered by a constant), and through the product.
+//! another server for every request (`auth_request`, answered by a constant, or by a server that first appends a record
+//! durably), and through the product.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -11,6 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -22,6 +24,7 @@ use bailiwick_core::Value;
 use bailiwick_core::ids::SystemId;
 use bailiwick_engine::{Engine, TokenAsk};
 use bailiwick_gateway::{Gateway, GatewayConfig, TokenDoor, Transport, UpstreamSpec};
+use bailiwick_store::{Location, Store};
 use bailiwick_token::{Jwks, KeyAlgorithm, SigningKey, Verifier};
 
 use super::decision::take;
@@ -38,12 +41,14 @@ const START: Duration = Duration::from_secs(10);
 pub(crate) fn measure(effort: Effort, folder: &Path) -> anyhow::Result<Vec<Line>> {
     let tool = Served::start(listener()?, tool_server())?;
     let house = Product::start(folder, tool.address)?;
-    let Some(nginx) = Nginx::start(folder, tool.address)? else { return Ok(vec![]) };
+    let clerk = Clerk::start(folder)?;
+    let Some(nginx) = Nginx::start(folder, tool.address, clerk.address)? else { return Ok(vec![]) };
     let (token, key) = (&house.token, &house.key);
     let wire = |to: SocketAddr, path: &str, tool: &str| Wire::open(to, path, &house.url, tool);
     let mut direct = wire(tool.address, "/mcp", "restart")?;
     let mut plain = wire(nginx.address, "/plain", "restart")?;
     let mut asked = wire(nginx.address, "/asked", "restart")?;
+    let mut recorded = wire(nginx.address, "/recorded", "restart")?;
     let mut guarded = wire(house.served.address, "/mcp", "restart")?;
     let mut looking = wire(house.served.address, "/mcp", "look")?;
     let mut troubles = Vec::new();
@@ -55,6 +60,7 @@ pub(crate) fn measure(effort: Effort, folder: &Path) -> anyhow::Result<Vec<Line>
             &mut || (note.borrow_mut())(direct.burst(token, key)),
             &mut || (note.borrow_mut())(plain.burst(token, key)),
             &mut || (note.borrow_mut())(asked.burst(token, key)),
+            &mut || (note.borrow_mut())(recorded.burst(token, key)),
             &mut || (note.borrow_mut())(guarded.burst(token, key)),
             &mut || (note.borrow_mut())(looking.burst(token, key)),
         ],
@@ -62,9 +68,9 @@ pub(crate) fn measure(effort: Effort, folder: &Path) -> anyhow::Result<Vec<Line>
     if let Some(trouble) = troubles.into_iter().next() {
         return Err(trouble);
     }
-    let [direct, plain, asked, guarded, looking] = take(figures)?;
+    let [direct, plain, asked, recorded, guarded, looking] = take(figures)?;
     let added = |through: &Figures| Figures(through.0.iter().zip(&direct.0).map(|(t, d)| t - d).collect());
-    let (plain, asked) = (added(&plain), added(&asked));
+    let (plain, asked, recorded) = (added(&plain), added(&asked), added(&recorded));
     let line = |id: &str, what: &str, through: &Figures| {
         let through = added(through);
         Line::new(id, what, "µs")
@@ -73,10 +79,19 @@ pub(crate) fn measure(effort: Effort, folder: &Path) -> anyhow::Result<Vec<Line>
             .peer("added by nginx with auth_request", asked.median() / 1e3)
             .goal(through.over(&asked), Goal::AtMost(3.0), "x what auth_request adds")
     };
+    let beside_a_record = |id: &str, what: &str, through: &Figures| {
+        let through = added(through);
+        Line::new(id, what, "µs")
+            .product(through.median() / 1e3)
+            .peer("added by nginx with auth_request and one append", recorded.median() / 1e3)
+            .goal(through.over(&recorded), Goal::AtMost(1.0), "x what auth_request and one append add")
+    };
     Ok(vec![
         Line::new("mcp.direct", "MCP tool call, direct, median", "µs").product(direct.median() / 1e3),
         line("mcp.added", "added by the gateway, a tool with an effect", &guarded),
+        beside_a_record("mcp.added.append", "the same beside a record", &guarded),
         line("mcp.added.reading", "added by the gateway, a tool that only reads", &looking),
+        beside_a_record("mcp.added.reading.append", "the same beside a record", &looking),
     ])
 }
 
@@ -136,6 +151,37 @@ async fn answer(body: Bytes) -> Response {
     };
     let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
     ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// A server that says yes once a record of a decision's size is durable: the least that anything which keeps a record of
+/// what it allows must do.
+struct Clerk {
+    address: SocketAddr,
+    _served: Served,
+}
+
+impl Clerk {
+    fn start(folder: &Path) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let (store, size) = runtime.block_on(async {
+            let engine = durable::engine(&folder.join("size.db"), durable::AUDIENCE).await?;
+            let store = Store::open(Location::Sqlite(folder.join("clerk.db"))).await?;
+            anyhow::Ok((store, durable::event_bytes(&engine).await?))
+        })?;
+        let serial = Arc::new(AtomicU64::new(0));
+        let yes = get(move || {
+            let (store, stream) =
+                (store.clone(), format!("clerk-{}", serial.fetch_add(1, Ordering::Relaxed)));
+            async move {
+                match store.append_at(durable::bare_append(&stream, 0, size)).await {
+                    Ok(_) => StatusCode::NO_CONTENT,
+                    Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                }
+            }
+        });
+        let served = Served::on(runtime, listener()?, Router::new().route("/yes", yes))?;
+        Ok(Clerk { address: served.address, _served: served })
+    }
 }
 
 /// The product in front of the tool server, with one open task.
@@ -205,13 +251,13 @@ struct Nginx {
 
 impl Nginx {
     /// `None` where it is not installed.
-    fn start(folder: &Path, tool: SocketAddr) -> anyhow::Result<Option<Self>> {
+    fn start(folder: &Path, tool: SocketAddr, clerk: SocketAddr) -> anyhow::Result<Option<Self>> {
         let listener = listener()?;
         let address = listener.local_addr()?;
         let folder = folder.join("nginx");
         std::fs::create_dir_all(&folder)?;
         let config = folder.join("nginx.conf");
-        std::fs::write(&config, nginx_config(&folder, address, tool)?)?;
+        std::fs::write(&config, nginx_config(&folder, address, tool, clerk)?)?;
         drop(listener);
         let spawned = Command::new("nginx")
             .env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()))
@@ -244,7 +290,12 @@ impl Drop for Nginx {
     }
 }
 
-fn nginx_config(folder: &Path, here: SocketAddr, tool: SocketAddr) -> anyhow::Result<String> {
+fn nginx_config(
+    folder: &Path,
+    here: SocketAddr,
+    tool: SocketAddr,
+    clerk: SocketAddr,
+) -> anyhow::Result<String> {
     let mut out = format!(
         "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n",
         at = folder.display()
@@ -256,18 +307,27 @@ fn nginx_config(folder: &Path, here: SocketAddr, tool: SocketAddr) -> anyhow::Re
         out,
         r#"keepalive_requests 1000000000;
 upstream tool {{ server {tool}; keepalive 64; keepalive_requests 1000000000; }}
+upstream clerk {{ server {clerk}; keepalive 64; keepalive_requests 1000000000; }}
 proxy_http_version 1.1;
 proxy_set_header Connection "";
 server {{
   listen {here};
   location = /plain {{ proxy_pass http://tool/mcp; }}
   location = /asked {{ auth_request /yes; proxy_pass http://tool/mcp; }}
+  location = /recorded {{ auth_request /recorded-yes; proxy_pass http://tool/mcp; }}
   location = /yes {{
     internal;
     proxy_pass_request_body off;
     proxy_set_header Connection "";
     proxy_set_header Content-Length "";
     proxy_pass http://tool/yes;
+  }}
+  location = /recorded-yes {{
+    internal;
+    proxy_pass_request_body off;
+    proxy_set_header Connection "";
+    proxy_set_header Content-Length "";
+    proxy_pass http://clerk/yes;
   }}
 }}
 }}
