@@ -1,6 +1,7 @@
 //! Many credentials in a real PostgreSQL, all killed at once: from the word to the receipts.
 //!
-//! 60 logins in 3 tasks by default. `BAILIWICK_MANY_LEASES=1000 BAILIWICK_MANY_TASKS=1` is the run whose figures are kept in
+//! 60 logins in 3 tasks by default, and as many credentials in a target in memory. `BAILIWICK_MANY_LEASES=1000
+//! BAILIWICK_MANY_TASKS=1 BAILIWICK_MANY_STANDINS=0` is the first of the runs whose figures are kept in
 //! `docs/measurements/kills.md`.
 
 use std::num::NonZeroU32;
@@ -17,6 +18,7 @@ use bailiwick_engine::{Connectors, Engine, Leased, OpenedTask, Patience, SystemC
 use bailiwick_stand::Cluster;
 use futures_util::stream::StreamExt as _;
 
+use crate::fake::Fake;
 use crate::kills::{SETUP, caller_of, number, shop_at, tasks_in};
 use crate::leases::{call, open, register};
 use crate::world::*;
@@ -24,24 +26,30 @@ use crate::world::*;
 /// How many agents ask at the same time.
 const ABREAST: usize = 8;
 
-async fn engine_on(folder: &std::path::Path, cluster: &Cluster) -> Engine {
+async fn engine_on(folder: &std::path::Path, cluster: &Cluster, stand_in: Arc<Fake>) -> Engine {
     let clock = Arc::new(SystemClock::default());
     let engine = Engine::open(store_in(folder).await, config_with("acme", clock)).await.unwrap();
     furnish(&engine).await;
     register(&engine).await;
     let config = Config { scram_rounds: NonZeroU32::MIN, ..shop_at(&cluster.url("postgres")) };
     let broker = Postgres::new(config, Maker::new(&[5; 32])).unwrap();
-    for manifest in broker.scopes() {
+    for manifest in broker.scopes().into_iter().chain(stand_in.scopes()) {
         engine.classify(&person("root"), manifest, None).await.unwrap();
     }
     let quota = Quota { per_task: u32::MAX, per_agent: u32::MAX, per_target: u32::MAX };
-    let brokers: Vec<Arc<dyn Broker>> = vec![Arc::new(broker)];
+    let brokers: Vec<Arc<dyn Broker>> = vec![Arc::new(broker), stand_in];
     engine.connect(Connectors { brokers, quota, patience: Patience::default() }).await.unwrap();
     engine
 }
 
-/// Opens the tasks and takes the logins, one task after the other; how long asking for one took, sorted.
-async fn take(engine: &Engine, tasks: usize, leases: usize) -> (Vec<OpenedTask>, Vec<Duration>) {
+/// Opens the tasks and takes the logins and then the credentials of the stand-in, one task after the other; how long
+/// asking for one took, sorted.
+async fn take(
+    engine: &Engine,
+    tasks: usize,
+    leases: usize,
+    stand_ins: usize,
+) -> (Vec<OpenedTask>, Vec<Duration>) {
     let mut opened = Vec::new();
     for _ in 0..tasks {
         opened.push(open(engine).await);
@@ -50,15 +58,18 @@ async fn take(engine: &Engine, tasks: usize, leases: usize) -> (Vec<OpenedTask>,
     let ask = |n: usize| {
         let caller =
             bailiwick_api::Caller { until: engine.now().plus_ms(300_000), ..callers[n % tasks].clone() };
+        let what = if n < leases { "shop.read" } else { "other.read" };
         async move {
             let begun = Instant::now();
-            let given = engine.lease(&caller, call("shop.read")).await.unwrap();
+            let given = engine.lease(&caller, call(what)).await.unwrap();
             assert!(matches!(given, Leased::Given(_)), "{given:?}");
             begun.elapsed()
         }
     };
-    let mut took: Vec<_> =
-        futures_util::stream::iter((0..leases).map(ask)).buffer_unordered(ABREAST).collect().await;
+    let mut took: Vec<_> = futures_util::stream::iter((0..leases + stand_ins).map(ask))
+        .buffer_unordered(ABREAST)
+        .collect()
+        .await;
     took.sort_unstable();
     (opened, took)
 }
@@ -81,21 +92,24 @@ async fn until<T: Future<Output = bool>>(begun: Instant, mut done: impl FnMut() 
 async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
     let leases = number("BAILIWICK_MANY_LEASES").map_or(60, |n| n as usize);
     let tasks = number("BAILIWICK_MANY_TASKS").map_or(3, |n| n as usize);
+    let stand_ins = number("BAILIWICK_MANY_STANDINS").map_or(60, |n| n as usize);
+    let (stand_in, state) = Fake::new("other");
+    let standing_in = || state.lock().unwrap().there.len();
     let cluster = Cluster::start("fsync=on");
     let admin = cluster.connect("postgres").await;
     admin.batch_execute(SETUP).await.unwrap();
     let there = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'";
     let logins = async || admin.query_one(there, &[]).await.unwrap().get::<_, i64>(0) as usize;
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_on(folder.path(), &cluster).await;
+    let engine = engine_on(folder.path(), &cluster, stand_in).await;
     let working = tokio::spawn({
         let engine = engine.clone();
         async move { engine.work().await }
     });
     let begun = Instant::now();
-    let (opened, took) = take(&engine, tasks, leases).await;
+    let (opened, took) = take(&engine, tasks, leases, stand_ins).await;
     let taking = begun.elapsed();
-    assert_eq!(logins().await, leases);
+    assert_eq!((logins().await, standing_in()), (leases, stand_ins));
     let (last, elsewhere) = (caller_of(&engine, &opened[tasks - 1]), open(&engine).await);
 
     let begun = Instant::now();
@@ -110,6 +124,7 @@ async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
     }
     let told = begun.elapsed();
     let gone = until(begun, || async { logins().await == 0 }).await;
+    let stand_ins_gone = until(begun, || async { standing_in() == 0 }).await;
     let closed = until(begun, || async { engine.credentials().await.unwrap().is_empty() }).await;
     let denied = denied_after.await.unwrap();
     let asked_again = engine.lease(&caller_of(&engine, &opened[0]), call("shop.read")).await;
@@ -124,14 +139,14 @@ async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
     assert_eq!(ended.len(), tasks);
     let twice =
         |state: &LeaseState| matches!(state, LeaseState::Gone { evidence, .. } if evidence.looks.len() == 2);
-    assert_eq!(ended.iter().flat_map(|t| t.leases()).filter(|l| twice(&l.state)).count(), leases);
+    assert_eq!(ended.iter().flat_map(|t| t.leases()).filter(|l| twice(&l.state)).count(), leases + stand_ins);
     assert!(ended.iter().all(|t| t.receipt().is_some()), "each task has its receipt");
     println!(
-        "{leases} logins in {tasks} tasks: taken in {taking:?} ({:.0} a second, one p50 {:?}, p99 {:?}); killed: denied after {denied:?}, \
-         acknowledged after {told:?}, all gone from the server after {gone:?} ({:.0} a second), all seen gone twice and receipted after {closed:?}",
-        leases as f64 / taking.as_secs_f64(),
-        took[leases / 2],
-        took[leases * 99 / 100],
+        "{leases} logins and {stand_ins} stand-ins in {tasks} tasks: taken in {taking:?} ({:.0} a second, one p50 {:?}, p99 {:?}); killed: denied after {denied:?}, \
+         acknowledged after {told:?}, all gone from the server after {gone:?} ({:.0} a second), stand-ins after {stand_ins_gone:?}, all seen gone twice and receipted after {closed:?}",
+        took.len() as f64 / taking.as_secs_f64(),
+        took[took.len() / 2],
+        took[took.len() * 99 / 100],
         leases as f64 / gone.as_secs_f64(),
     );
 }
