@@ -17,6 +17,7 @@ mod admit;
 mod amend;
 mod approve;
 mod cached;
+mod census;
 mod claim;
 mod clock;
 mod decide;

@@ -12,6 +12,7 @@ use bailiwick_broker::{Broker, BrokerError, Capabilities, Handle};
 use bailiwick_core::lease::{Intent, Lease, Quota};
 use bailiwick_core::{AgentId, LeaseId, SystemId, TaskId, Time};
 
+use crate::census::Census;
 use crate::claim::Claim;
 use crate::error::{EngineError, Kind};
 
@@ -70,8 +71,8 @@ pub(crate) struct Targets {
     pub(crate) by_name: BTreeMap<SystemId, Arc<Target>>,
     pub(crate) quota: Quota,
     pub(crate) patience: Patience,
-    /// What stands, for quotas: lease to agent and system. Refreshed from the log with every scan.
-    census: Mutex<HashMap<LeaseId, (AgentId, SystemId)>>,
+    /// What stands, for quotas. Refreshed from the log with every scan.
+    census: Mutex<Census>,
     /// How many debts each target has, and when they were counted.
     pub(crate) debts: tokio::sync::Mutex<Option<(Instant, HashMap<SystemId, usize>)>>,
     /// Leases that this process is creating at this moment.
@@ -302,8 +303,7 @@ impl Targets {
         system: &SystemId,
     ) -> Result<(), EngineError> {
         let mut census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
-        let agents = census.values().filter(|(a, _)| a == agent).count();
-        let targets = census.values().filter(|(_, s)| s == system).count();
+        let (agents, targets) = (census.of_agent(agent), census.of_system(system));
         let full = |code: &str, what: String| Err(EngineError::new(Kind::Conflict, code, what));
         if agents >= self.quota.per_agent as usize {
             return full(
@@ -317,7 +317,7 @@ impl Targets {
                 format!("{system} has given out {targets} credentials, its limit"),
             );
         }
-        census.insert(lease.clone(), (agent.clone(), system.clone()));
+        census.insert(lease.clone(), agent.clone(), system.clone());
         Ok(())
     }
 
@@ -331,10 +331,9 @@ impl Targets {
         let mut census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
         let kept: Vec<_> =
             creating.iter().filter_map(|lease| Some((lease.clone(), census.get(lease)?.clone()))).collect();
-        *census = standing;
-        census.extend(kept);
+        *census = standing.into_iter().chain(kept).collect();
         let mut made = self.made_here.lock().unwrap_or_else(PoisonError::into_inner);
-        made.retain(|lease| census.contains_key(lease));
+        made.retain(|lease| census.contains(lease));
     }
 
     /// Marks a lease as being created here until the guard is dropped.
