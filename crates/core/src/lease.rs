@@ -347,9 +347,15 @@ impl Lease {
 
     /// Whether it stands although it should not: its revocation failed, or takes too long.
     pub fn is_debt(&self, now: Time) -> bool {
+        self.debt_from().is_some_and(|from| from <= now)
+    }
+
+    /// From when on it is a debt if it has not gone by then; `None` while nobody ends it.
+    pub fn debt_from(&self) -> Option<Time> {
         match self.state {
-            LeaseState::Revoking { since, .. } => self.trouble.is_some() || now.since(since) > DEBT_AFTER_MS,
-            _ => false,
+            LeaseState::Revoking { .. } if self.trouble.is_some() => Some(Time(0)),
+            LeaseState::Revoking { since, .. } => Some(since.plus_ms(DEBT_AFTER_MS + 1)),
+            _ => None,
         }
     }
 

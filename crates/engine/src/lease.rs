@@ -4,8 +4,7 @@
 //! before anybody can read with the credential. That it becomes active is appended under the condition that nothing
 //! above the lease has ended; if something has, the credential is revoked and nobody is told its secret.
 
-use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::collections::BTreeSet;
 
 use bailiwick_api::{Answer, Call, Caller, Denial, Outcome as Report, OutcomeStatus, Pending};
 use bailiwick_broker::{BrokerError, Created, Credential, Doing, Effective, OnBehalf, Plan, Spec};
@@ -20,7 +19,7 @@ use crate::decide::answer;
 use crate::error::{EngineError, Kind};
 use crate::log::Engine;
 use crate::names;
-use crate::target::{DEBTS_BELIEVED, DEBTS_MAX, Patience, Target, Targets, handle};
+use crate::target::{DEBTS_MAX, Patience, Target, Targets, handle};
 
 /// What came of asking for a credential.
 #[derive(Debug)]
@@ -99,7 +98,7 @@ impl Engine {
             let what = format!("{system} gives no credentials to agents; connect through the gateway");
             return Err(EngineError::invalid("lease.gateway_only", what));
         }
-        self.is_fit(targets, target).await?;
+        self.is_fit(target)?;
         let ruled = self
             .rule(caller, call, |outcome, task, decided| match outcome {
                 Outcome::Allow(permit) => {
@@ -129,31 +128,15 @@ impl Engine {
     }
 
     /// A target that owes too much gives out nothing new.
-    async fn is_fit(&self, targets: &Targets, target: &Target) -> Result<(), EngineError> {
-        let system = target.broker.system();
-        let debts = self.debts_of(targets, system).await?;
+    fn is_fit(&self, target: &Target) -> Result<(), EngineError> {
+        let debts = target.debts(self.now());
         if debts < DEBTS_MAX {
             return Ok(());
         }
+        let system = target.broker.system();
         let what =
             format!("{debts} credentials of {system} should be gone and are not; see `bailiwick standing`");
         Err(EngineError::new(Kind::Unavailable, "lease.target_in_debt", what))
-    }
-
-    /// How much a target owes. Counted at most once a second, by one for all: it takes reading everything that stands.
-    async fn debts_of(&self, targets: &Targets, system: &SystemId) -> Result<usize, EngineError> {
-        let mut known = targets.debts.lock().await;
-        if let Some((_, debts)) = known.as_ref().filter(|(at, _)| at.elapsed() < DEBTS_BELIEVED) {
-            return Ok(debts.get(system).copied().unwrap_or(0));
-        }
-        let (begun, now) = (Instant::now(), self.now());
-        let mut debts: HashMap<SystemId, usize> = HashMap::new();
-        for (_, lease) in self.credentials().await?.iter().filter(|(_, lease)| lease.is_debt(now)) {
-            *debts.entry(lease.intent.system.clone()).or_default() += 1;
-        }
-        let owed = debts.get(system).copied().unwrap_or(0);
-        *known = Some((begun, debts));
-        Ok(owed)
     }
 
     async fn mint(
@@ -443,6 +426,7 @@ impl Engine {
             task: task.clone(),
             handle: handle(lease),
             urgent,
+            debt_from: lease.debt_from(),
             recorded: lease.trouble.as_ref().map_or((0, None), |t| (t.attempts, Some(t.code.clone()))),
         });
         target.wake.notify_one();

@@ -26,8 +26,6 @@ use crate::target::{Connectors, Due, Target, TargetView, Targets, read_row};
 const MARKS: usize = 200;
 /// How many are called gone with one append: each brings its evidence, and perhaps that it was used.
 const GONE: usize = 120;
-/// How many such records are appended at the same time: the store flushes once for all that wait.
-const RECORDS: usize = 16;
 /// How many leases of one target are ended at the same time, where they go one by one.
 const ABREAST: usize = 4;
 /// From so many on, the target's way of ending many is tried first.
@@ -203,18 +201,28 @@ impl Engine {
         futures_util::future::join_all(all).await;
     }
 
-    /// Ends what is due in one target. While one round waits for its second look, the next one begins.
+    /// Ends what is due in one target. While rounds wait for their second look and are recorded, the next ones begin,
+    /// and what becomes due meanwhile waits for none of them.
     async fn drain(&self, targets: &Targets, target: &Target) {
         let mut looking = FuturesUnordered::new();
         loop {
             let round = self.next_round(targets, target).await;
             if round.is_empty() {
-                match looking.next().await {
-                    Some(()) => continue,
-                    None => return self.release_claim(target).await,
+                tokio::select! {
+                    seen = looking.next() => match seen {
+                        Some(()) => continue,
+                        None => return self.release_claim(target).await,
+                    },
+                    () = target.wake.notified() => continue,
                 }
             }
-            let ended = self.end_round(targets, target, round).await;
+            let mut ending = std::pin::pin!(self.end_round(targets, target, round));
+            let ended = loop {
+                tokio::select! {
+                    ended = &mut ending => break ended,
+                    Some(()) = looking.next() => {}
+                }
+            };
             if !ended.is_empty() {
                 looking.push(self.see_gone(targets, target, ended));
             }
@@ -362,9 +370,10 @@ impl Engine {
             }
         }
         let record = |(task, part): (TaskId, Vec<(Due, Evidence)>)| async move {
+            let _turn = targets.records.acquire().await;
             self.record_gone(targets, target, &task, part).await;
         };
-        futures_util::stream::iter(parts).map(record).buffer_unordered(RECORDS).collect::<()>().await;
+        futures_util::future::join_all(parts.into_iter().map(record)).await;
     }
 
     async fn record_gone(
@@ -528,7 +537,7 @@ fn marks(due: &[(Lease, Option<String>, bool)]) -> Vec<TaskEvent> {
 
 /// The facts that close leases, and the task's receipt if they were the last.
 fn gone(scene: Scene<'_>, part: &[(Due, Evidence)]) -> Vec<TaskEvent> {
-    let mut facts = Vec::new();
+    let (mut facts, mut closed) = (Vec::new(), 0);
     for (due, evidence) in part {
         let lease = &due.handle.lease;
         // What was created after it had been looked for is not what was seen gone: it is due anew.
@@ -540,10 +549,12 @@ fn gone(scene: Scene<'_>, part: &[(Due, Evidence)]) -> Vec<TaskEvent> {
             let fact = LeaseFact::Used { sessions: evidence.sessions_ended };
             facts.push(TaskEvent::Lease { lease: lease.clone(), fact });
         }
+        closed += 1;
         let fact = LeaseFact::Gone { evidence: evidence.clone() };
         facts.push(TaskEvent::Lease { lease: lease.clone(), fact });
     }
-    if !facts.is_empty() && scene.task.has_ended() {
+    let left = scene.task.leases().filter(|l| l.is_standing()).count();
+    if closed > 0 && closed == left && scene.task.has_ended() {
         let mut after = scene.task.clone();
         facts.iter().for_each(|fact| after.apply(fact, scene.now));
         facts.extend(receipt(&after).map(TaskEvent::Receipted));

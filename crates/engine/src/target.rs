@@ -63,9 +63,14 @@ pub struct Connectors {
 /// As many debts in one target, and it gives out nothing new.
 pub(crate) const DEBTS_MAX: usize = 16;
 /// How long their number is believed.
-pub(crate) const DEBTS_BELIEVED: Duration = Duration::from_secs(1);
+const DEBTS_BELIEVED: Duration = Duration::from_secs(1);
 /// How many leases are ended in one go.
-pub(crate) const ROUND: usize = 500;
+const ROUND: usize = 500;
+/// How many records of what is gone are appended at the same time: the store flushes once for all that wait, and they
+/// hold up everybody else's.
+const RECORDS: usize = 8;
+/// How many of one task before the next task has its turn: what is seen gone is recorded task by task.
+const TURN: usize = 16;
 
 pub(crate) struct Targets {
     pub(crate) by_name: BTreeMap<SystemId, Arc<Target>>,
@@ -73,8 +78,8 @@ pub(crate) struct Targets {
     pub(crate) patience: Patience,
     /// What stands, for quotas. Refreshed from the log with every scan.
     census: Mutex<Census>,
-    /// How many debts each target has, and when they were counted.
-    pub(crate) debts: tokio::sync::Mutex<Option<(Instant, HashMap<SystemId, usize>)>>,
+    /// Whoever records what is gone waits for a turn.
+    pub(crate) records: tokio::sync::Semaphore,
     /// Leases that this process is creating at this moment.
     creating: Mutex<HashSet<LeaseId>>,
     /// Leases that this process has created and that stand, as far as it knows.
@@ -121,6 +126,8 @@ pub(crate) struct Due {
     pub(crate) task: TaskId,
     pub(crate) handle: Handle,
     pub(crate) urgent: bool,
+    /// From when on it is a debt; `None` if it is not on record that it must go.
+    pub(crate) debt_from: Option<Time>,
     /// Attempts recorded so far, and the code of the last trouble that was recorded.
     pub(crate) recorded: (u32, Option<String>),
 }
@@ -128,7 +135,10 @@ pub(crate) struct Due {
 #[derive(Default)]
 struct Work {
     due: BTreeMap<LeaseId, Due>,
-    flying: HashSet<LeaseId>,
+    /// What is being ended at this moment, and from when on it is a debt.
+    flying: HashMap<LeaseId, Option<Time>>,
+    /// How many debts there are, and when they were counted.
+    debts: Option<(Instant, usize)>,
     retries: HashMap<LeaseId, (u32, Instant)>,
     paused: Option<(u32, Instant)>,
     /// Until when another node is left to work on it.
@@ -147,7 +157,7 @@ impl Target {
     /// Puts something on the list; what is being worked on already stays where it is.
     pub(crate) fn add(&self, due: Due) {
         let mut work = self.work();
-        if !work.flying.contains(&due.handle.lease) {
+        if !work.flying.contains_key(&due.handle.lease) {
             work.due.insert(due.handle.lease.clone(), due);
         }
     }
@@ -162,31 +172,32 @@ impl Target {
         self.wait(now).is_some_and(|wait| wait.is_zero())
     }
 
-    /// The next round: kills first; then one of each task after the other. Empty while nothing may be tried.
+    /// The next round: kills first; then some of each task after the other. Empty while nothing may be tried.
     pub(crate) fn next(&self, now: Instant) -> Vec<Due> {
         let mut work = self.work();
         if work.paused.is_some_and(|(_, until)| now < until) {
             return Vec::new();
         }
+        // A round of kills is not held up by anything else.
+        let may = |due: &&Due| work.retries.get(&due.handle.lease).is_none_or(|(_, until)| *until <= now);
+        let urgent = work.due.values().filter(may).any(|due| due.urgent);
         let mut turn: HashMap<&TaskId, usize> = HashMap::new();
         let mut order = Vec::new();
-        for due in work.due.values() {
-            if work.retries.get(&due.handle.lease).is_some_and(|(_, until)| now < *until) {
-                continue;
-            }
+        for due in work.due.values().filter(|due| due.urgent == urgent).filter(may) {
             let turn = turn.entry(&due.task).or_default();
-            order.push((!due.urgent, *turn, due.handle.lease.clone()));
+            order.push((*turn / TURN, &due.task, &due.handle.lease));
             *turn += 1;
         }
-        order.sort();
-        // A round of kills is not held up by anything else.
-        let first = order.first().map(|(calm, ..)| *calm);
-        let chosen = order.into_iter().filter(|(calm, ..)| Some(*calm) == first).take(ROUND);
-        let chosen: Vec<LeaseId> = chosen.map(|(.., lease)| lease).collect();
+        if order.len() > ROUND {
+            order.select_nth_unstable(ROUND);
+            order.truncate(ROUND);
+        }
+        order.sort_unstable();
+        let chosen: Vec<LeaseId> = order.into_iter().map(|(.., lease)| lease.clone()).collect();
         let mut round = Vec::with_capacity(chosen.len());
         for lease in chosen {
             if let Some(due) = work.due.remove(&lease) {
-                work.flying.insert(lease);
+                work.flying.insert(lease, due.debt_from);
                 round.push(due);
             }
         }
@@ -201,8 +212,9 @@ impl Target {
         work.due.remove(lease);
     }
 
-    /// It is not, and is tried again after a while. Gives the number of attempts.
-    pub(crate) fn failed(&self, due: Due, patience: &Patience) -> u32 {
+    /// It is not, and is tried again after a while: a debt from now on. Gives the number of attempts.
+    pub(crate) fn failed(&self, mut due: Due, patience: &Patience) -> u32 {
+        due.debt_from = Some(Time(0));
         let mut work = self.work();
         let lease = due.handle.lease.clone();
         let before = work.retries.get(&lease).map_or(due.recorded.0, |(n, _)| *n);
@@ -218,6 +230,18 @@ impl Target {
         let until = Instant::now() + patience.retry_first;
         self.work().retries.entry(due.handle.lease.clone()).or_insert((0, until)).1 = until;
         self.later(due);
+    }
+
+    /// How many debts it has. Counted at most once a second.
+    pub(crate) fn debts(&self, now: Time) -> usize {
+        let mut work = self.work();
+        if let Some((_, debts)) = work.debts.filter(|(at, _)| at.elapsed() < DEBTS_BELIEVED) {
+            return debts;
+        }
+        let all = work.due.values().map(|due| due.debt_from).chain(work.flying.values().copied());
+        let debts = all.filter(|from| from.is_some_and(|from| from <= now)).count();
+        work.debts = Some((Instant::now(), debts));
+        debts
     }
 
     /// Whether nobody asks it for a while.
@@ -254,11 +278,15 @@ impl Target {
     pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         let work = self.work();
         let paused = work.paused.map_or(now, |(_, until)| until).max(work.left_alone.unwrap_or(now));
-        work.due
-            .keys()
-            .map(|lease| work.retries.get(lease).map_or(now, |(_, until)| *until).max(paused))
-            .min()
-            .map(|until| until.saturating_duration_since(now))
+        let when = |lease| work.retries.get(lease).map_or(now, |(_, until)| *until).max(paused);
+        let mut soonest: Option<Instant> = None;
+        for at in work.due.keys().map(when) {
+            soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
+            if at <= now {
+                break;
+            }
+        }
+        soonest.map(|until| until.saturating_duration_since(now))
     }
 }
 
@@ -285,7 +313,7 @@ impl Targets {
             quota: connectors.quota,
             patience: connectors.patience,
             census: Mutex::default(),
-            debts: tokio::sync::Mutex::default(),
+            records: tokio::sync::Semaphore::new(RECORDS),
             creating: Mutex::default(),
             made_here: Mutex::default(),
         }

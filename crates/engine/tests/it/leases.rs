@@ -11,7 +11,9 @@ use bailiwick_core::event::{Cause, TaskEvent};
 use bailiwick_core::lease::{Lease, LeaseFact, LeaseState, Quota};
 use bailiwick_core::registry::{Halt, Scope};
 use bailiwick_core::tool::ToolPattern;
-use bailiwick_engine::{Connectors, Engine, EngineError, Given, Leased, NewTask, OpenedTask, VoteAsk};
+use bailiwick_engine::{
+    Connectors, Engine, EngineError, Given, Leased, NewTask, OpenedTask, Patience, VoteAsk,
+};
 
 use crate::fake::{Fake, Mood, State, impatient};
 use crate::world::*;
@@ -525,6 +527,45 @@ async fn targets_together_take_no_longer_than_the_slowest_of_them() {
     println!("worst of 20 beside a sound target {:?}, beside one that hangs {:?}", sound[19], beside[19]);
     assert_eq!(slow.1.lock().unwrap().there.len(), 1, "it hung all the time");
     assert!(beside[19] < sound[19].mul_f64(2.0), "{sound:?} {beside:?}");
+    working.abort();
+}
+
+// proves: R2, R5
+#[tokio::test]
+async fn what_is_killed_while_others_wait_for_their_second_look_goes_at_once() {
+    let world = World::new().await;
+    let engine = &world.engine;
+    let (fake, state) = Fake::new("shop");
+    register(engine).await;
+    for manifest in bailiwick_broker::Broker::scopes(fake.as_ref()) {
+        engine.classify(&person("root"), manifest, None).await.unwrap();
+    }
+    let patience = Patience { look_gap: Duration::from_secs(3600), ..impatient() };
+    let connectors = Connectors { brokers: vec![fake], quota: Quota::default(), patience };
+    engine.connect(connectors).await.unwrap();
+    let working = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.work().await }
+    });
+    for _ in 0..3 {
+        let task = open(engine).await;
+        let caller = world.caller(&task.task, &task.grant, "reporter");
+        assert!(matches!(engine.lease(&caller, call("shop.read")).await.unwrap(), Leased::Given(_)));
+        engine.end_task("dana", &task.task, Cause::Killed, "stop").await.unwrap();
+        let gone = async {
+            while !state.lock().unwrap().there.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone)
+            .await
+            .expect("it waits for another's second look");
+    }
+    assert_eq!(
+        engine.standing().await.unwrap().leases,
+        3,
+        "gone from the target, and not yet seen gone twice"
+    );
     working.abort();
 }
 

@@ -6,8 +6,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bailiwick_api::{Call, Caller};
 use bailiwick_broker::Broker;
 use bailiwick_broker::mark::Maker;
 use bailiwick_broker::postgres::{Config, Postgres};
@@ -56,8 +58,7 @@ async fn take(
     }
     let callers: Vec<_> = opened.iter().map(|task| caller_of(engine, task)).collect();
     let ask = |n: usize| {
-        let caller =
-            bailiwick_api::Caller { until: engine.now().plus_ms(300_000), ..callers[n % tasks].clone() };
+        let caller = Caller { until: engine.now().plus_ms(300_000), ..callers[n % tasks].clone() };
         let what = if n < leases { "shop.read" } else { "other.read" };
         async move {
             let begun = Instant::now();
@@ -74,14 +75,37 @@ async fn take(
     (opened, took)
 }
 
-/// Asks until it is so; after each asking there is a pause as long, so that asking does not become the work.
+/// How often another agent, in a task of its own, gets an effect allowed and recorded.
+const PACE: Duration = Duration::from_millis(5);
+
+/// What another agent does meanwhile: so many effects, or until it is told to stop; how long each answer took, sorted.
+async fn beside(engine: Engine, caller: Caller, most: usize, stop: Arc<AtomicBool>) -> Vec<Duration> {
+    let mut took = Vec::new();
+    while took.len() < most && !stop.load(Ordering::Relaxed) {
+        let args = json(r#"{"id":4711,"text":"still at work"}"#);
+        let call = Call { tool: tool("tickets.comment"), args, definition: None, approval: None, says: None };
+        let begun = Instant::now();
+        allowed(engine.decide(&caller, call).await.unwrap());
+        took.push(begun.elapsed());
+        tokio::time::sleep(PACE).await;
+    }
+    took.sort_unstable();
+    took
+}
+
+fn p99(took: &[Duration]) -> Duration {
+    took[took.len() * 99 / 100]
+}
+
+/// Asks until it is so; the pauses are longer than the asking, so that asking does not become the work.
 async fn until<T: Future<Output = bool>>(begun: Instant, mut done: impl FnMut() -> T) -> Duration {
     loop {
         let asking = Instant::now();
         if done().await {
             break;
         }
-        tokio::time::sleep(asking.elapsed().max(Duration::from_millis(5))).await;
+        let pause = (asking.elapsed() * 4).clamp(Duration::from_millis(5), Duration::from_millis(500));
+        tokio::time::sleep(pause).await;
         assert!(begun.elapsed() < Duration::from_secs(600), "it does not come about");
     }
     begun.elapsed()
@@ -110,9 +134,15 @@ async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
     let (opened, took) = take(&engine, tasks, leases, stand_ins).await;
     let taking = begun.elapsed();
     assert_eq!((logins().await, standing_in()), (leases, stand_ins));
+    let other = engine.open_task(a_task()).await.unwrap();
+    let other =
+        Caller { agent: agent("support"), instance: instance("support"), ..caller_of(&engine, &other) };
+    let stop = Arc::new(AtomicBool::new(false));
+    let calm = beside(engine.clone(), other.clone(), 200, stop.clone()).await;
     let (last, elsewhere) = (caller_of(&engine, &opened[tasks - 1]), open(&engine).await);
 
     let begun = Instant::now();
+    let beside = tokio::spawn(beside(engine.clone(), other, 10_000, stop.clone()));
     let denied_after = tokio::spawn({
         let engine = engine.clone();
         async move { until(begun, || async { !engine.live(&last).await }).await }
@@ -126,7 +156,8 @@ async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
     let gone = until(begun, || async { logins().await == 0 }).await;
     let stand_ins_gone = until(begun, || async { standing_in() == 0 }).await;
     let closed = until(begun, || async { engine.credentials().await.unwrap().is_empty() }).await;
-    let denied = denied_after.await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let (denied, meanwhile) = (denied_after.await.unwrap(), beside.await.unwrap());
     let asked_again = engine.lease(&caller_of(&engine, &opened[0]), call("shop.read")).await;
     assert!(!matches!(asked_again, Ok(Leased::Given(_))), "{asked_again:?}");
     assert_eq!(engine.task(&elsewhere.task).await.unwrap().has_ended(), tasks > 1);
@@ -143,10 +174,15 @@ async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
     assert!(ended.iter().all(|t| t.receipt().is_some()), "each task has its receipt");
     println!(
         "{leases} logins and {stand_ins} stand-ins in {tasks} tasks: taken in {taking:?} ({:.0} a second, one p50 {:?}, p99 {:?}); killed: denied after {denied:?}, \
-         acknowledged after {told:?}, all gone from the server after {gone:?} ({:.0} a second), stand-ins after {stand_ins_gone:?}, all seen gone twice and receipted after {closed:?}",
+         acknowledged after {told:?}, all gone from the server after {gone:?} ({:.0} a second), stand-ins after {stand_ins_gone:?}, all seen gone twice and receipted after {closed:?}; \
+         an effect of another task: p50 {:?}, p99 {:?} before, p50 {:?}, p99 {:?} meanwhile",
         took.len() as f64 / taking.as_secs_f64(),
         took[took.len() / 2],
-        took[took.len() * 99 / 100],
+        p99(&took),
         leases as f64 / gone.as_secs_f64(),
+        calm[calm.len() / 2],
+        p99(&calm),
+        meanwhile[meanwhile.len() / 2],
+        p99(&meanwhile),
     );
 }
