@@ -39,7 +39,7 @@ pub async fn open(engine: &Engine) -> OpenedTask {
     engine.open_task(asked_for()).await.unwrap()
 }
 
-fn asked_for() -> NewTask {
+pub fn asked_for() -> NewTask {
     NewTask {
         initiator: person("dana"),
         intent: "Report on orders".to_owned(),

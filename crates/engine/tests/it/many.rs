@@ -5,6 +5,7 @@
 //! `docs/measurements/kills.md`.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,52 +14,51 @@ use bailiwick_api::{Call, Caller};
 use bailiwick_broker::Broker;
 use bailiwick_broker::mark::Maker;
 use bailiwick_broker::postgres::{Config, Postgres};
+use bailiwick_core::Time;
 use bailiwick_core::event::Cause;
 use bailiwick_core::lease::{LeaseState, Quota};
 use bailiwick_core::registry::{Halt, Scope};
-use bailiwick_engine::{Connectors, Engine, Leased, OpenedTask, Patience, SystemClock};
+use bailiwick_engine::{
+    Clock, Connectors, Engine, Leased, NewTask, OpenedTask, Patience, SystemClock, TestClock,
+};
 use bailiwick_stand::Cluster;
 use futures_util::stream::StreamExt as _;
 
 use crate::fake::Fake;
 use crate::kills::{SETUP, caller_of, number, shop_at, tasks_in};
-use crate::leases::{call, open, register};
+use crate::leases::{asked_for, call, open, register};
 use crate::world::*;
 
 /// How many agents ask at the same time.
 const ABREAST: usize = 8;
 
-async fn engine_on(folder: &std::path::Path, cluster: &Cluster, stand_in: Arc<Fake>) -> Engine {
-    let clock = Arc::new(SystemClock::default());
+async fn engine_on(folder: &Path, clock: Arc<dyn Clock>, brokers: Vec<Arc<dyn Broker>>) -> Engine {
     let engine = Engine::open(store_in(folder).await, config_with("acme", clock)).await.unwrap();
     furnish(&engine).await;
     register(&engine).await;
-    let config = Config { scram_rounds: NonZeroU32::MIN, ..shop_at(&cluster.url("postgres")) };
-    let broker = Postgres::new(config, Maker::new(&[5; 32])).unwrap();
-    for manifest in broker.scopes().into_iter().chain(stand_in.scopes()) {
+    for manifest in brokers.iter().flat_map(|broker| broker.scopes()) {
         engine.classify(&person("root"), manifest, None).await.unwrap();
     }
-    let quota = Quota { per_task: u32::MAX, per_agent: u32::MAX, per_target: u32::MAX };
-    let brokers: Vec<Arc<dyn Broker>> = vec![Arc::new(broker), stand_in];
-    engine.connect(Connectors { brokers, quota, patience: Patience::default() }).await.unwrap();
+    connect(&engine, brokers).await;
     engine
 }
 
-/// Opens the tasks and takes the logins and then the credentials of the stand-in, one task after the other; how long
-/// asking for one took, sorted.
-async fn take(
-    engine: &Engine,
-    tasks: usize,
-    leases: usize,
-    stand_ins: usize,
-) -> (Vec<OpenedTask>, Vec<Duration>) {
-    let mut opened = Vec::new();
-    for _ in 0..tasks {
-        opened.push(open(engine).await);
-    }
-    let callers: Vec<_> = opened.iter().map(|task| caller_of(engine, task)).collect();
+async fn connect(engine: &Engine, brokers: Vec<Arc<dyn Broker>>) {
+    let quota = Quota { per_task: u32::MAX, per_agent: u32::MAX, per_target: u32::MAX };
+    engine.connect(Connectors { brokers, quota, patience: Patience::default() }).await.unwrap();
+}
+
+fn shop(cluster: &Cluster) -> Arc<dyn Broker> {
+    let config = Config { scram_rounds: NonZeroU32::MIN, ..shop_at(&cluster.url("postgres")) };
+    Arc::new(Postgres::new(config, Maker::new(&[5; 32])).unwrap())
+}
+
+/// Takes logins and then credentials of the stand-in, for one task after the other; how long asking for one took,
+/// sorted.
+async fn take(engine: &Engine, tasks: &[OpenedTask], leases: usize, stand_ins: usize) -> Vec<Duration> {
+    let callers: Vec<_> = tasks.iter().map(|task| caller_of(engine, task)).collect();
     let ask = |n: usize| {
-        let caller = Caller { until: engine.now().plus_ms(300_000), ..callers[n % tasks].clone() };
+        let caller = Caller { until: engine.now().plus_ms(300_000), ..callers[n % tasks.len()].clone() };
         let what = if n < leases { "shop.read" } else { "other.read" };
         async move {
             let begun = Instant::now();
@@ -72,7 +72,11 @@ async fn take(
         .collect()
         .await;
     took.sort_unstable();
-    (opened, took)
+    took
+}
+
+async fn opened(engine: &Engine, many: usize) -> Vec<OpenedTask> {
+    futures_util::stream::iter(0..many).then(|_| open(engine)).collect().await
 }
 
 /// How often another agent, in a task of its own, gets an effect allowed and recorded.
@@ -125,13 +129,15 @@ async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
     let there = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'bw\\_%'";
     let logins = async || admin.query_one(there, &[]).await.unwrap().get::<_, i64>(0) as usize;
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_on(folder.path(), &cluster, stand_in).await;
+    let clock = Arc::new(SystemClock::default());
+    let engine = engine_on(folder.path(), clock, vec![shop(&cluster), stand_in]).await;
     let working = tokio::spawn({
         let engine = engine.clone();
         async move { engine.work().await }
     });
     let begun = Instant::now();
-    let (opened, took) = take(&engine, tasks, leases, stand_ins).await;
+    let opened = opened(&engine, tasks).await;
+    let took = take(&engine, &opened, leases, stand_ins).await;
     let taking = begun.elapsed();
     assert_eq!((logins().await, standing_in()), (leases, stand_ins));
     let other = engine.open_task(a_task()).await.unwrap();
@@ -184,5 +190,51 @@ async fn many_logins_killed_at_once_are_seen_gone_twice_and_receipted() {
         p99(&calm),
         meanwhile[meanwhile.len() / 2],
         p99(&meanwhile),
+    );
+}
+
+// proves: R3, Z1, Z3, INV2, INV6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_comes_back_to_many_credentials_serves_at_once_and_ends_those_that_are_over() {
+    let tasks = number("BAILIWICK_MANY_TASKS").map_or(10, |n| n as usize);
+    let stand_ins = number("BAILIWICK_MANY_STANDINS").map_or(100, |n| n as usize);
+    let (stand_in, state) = Fake::new("other");
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::at(Time(1_800_000_000_000)));
+    let engine = engine_on(folder.path(), clock.clone(), vec![stand_in.clone()]).await;
+    // Three of ten are over when the node is back.
+    let is_short = |n: usize| n % 10 < 3;
+    let mut all = Vec::new();
+    for n in 0..tasks {
+        let ttl_ms = if is_short(n) { 100_000 } else { 3_600_000 };
+        all.push(engine.open_task(NewTask { ttl_ms, ..asked_for() }).await.unwrap());
+    }
+    take(&engine, &all, 0, stand_ins).await;
+    let kept = (0..stand_ins).filter(|n| !is_short(n % tasks)).count();
+    let (over, going_on) = (caller_of(&engine, &all[0]), caller_of(&engine, &all[tasks - 1]));
+    engine.store().close().await;
+    drop(engine);
+    clock.advance_ms(200_000);
+
+    let begun = Instant::now();
+    let config = config_with("acme", clock);
+    let engine = Engine::open(store_in(folder.path()).await, config).await.unwrap();
+    connect(&engine, vec![stand_in.of_another_node()]).await;
+    assert!(!engine.live(&over).await && engine.live(&going_on).await);
+    let serving = begun.elapsed();
+    let working = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.work().await }
+    });
+    let there = || state.lock().unwrap().there.len();
+    let ended = until(begun, || async { there() == kept }).await;
+    let closed = until(begun, || async { engine.credentials().await.unwrap().len() == kept }).await;
+    assert_eq!(there(), kept, "what is not over stays");
+    assert!(matches!(engine.lease(&over, call("other.read")).await, Ok(Leased::Deny(_)) | Err(_)));
+    working.abort();
+    println!(
+        "back to {stand_ins} stand-ins in {tasks} tasks: serving after {serving:?}, the {} that were over gone after \
+         {ended:?}, seen gone twice after {closed:?}",
+        stand_ins - kept,
     );
 }
