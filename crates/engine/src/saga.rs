@@ -97,7 +97,7 @@ impl Engine {
             }
         }
         if let Some(targets) = self.inner.targets.get() {
-            targets.count(census);
+            targets.count(census, self.now());
         }
         Ok(tasks)
     }

@@ -232,6 +232,15 @@ impl Target {
         self.later(due);
     }
 
+    /// Forgets debts that are gone. What has only just become due stays: it may be younger than what is known of it.
+    fn forget(&self, is_gone: impl Fn(&LeaseId) -> bool, now: Time) {
+        let is_debt = |due: &Due| due.debt_from.is_some_and(|from| from <= now);
+        let mut work = self.work();
+        let Work { due, flying, retries, .. } = &mut *work;
+        due.retain(|lease, due| !is_debt(due) || !is_gone(lease));
+        retries.retain(|lease, _| due.contains_key(lease) || flying.contains_key(lease));
+    }
+
     /// How many debts it has. Counted at most once a second.
     pub(crate) fn debts(&self, now: Time) -> usize {
         let mut work = self.work();
@@ -353,8 +362,11 @@ impl Targets {
         self.census.lock().unwrap_or_else(PoisonError::into_inner).remove(lease);
     }
 
-    /// Counts anew; what is being created at this moment keeps its place.
-    pub(crate) fn count(&self, standing: HashMap<LeaseId, (AgentId, SystemId)>) {
+    /// Counts anew; what is being created at this moment keeps its place, and what other nodes have ended is no debt.
+    pub(crate) fn count(&self, standing: HashMap<LeaseId, (AgentId, SystemId)>, now: Time) {
+        for target in self.by_name.values() {
+            target.forget(|lease| !standing.contains_key(lease), now);
+        }
         let creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
         let mut census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
         let kept: Vec<_> =

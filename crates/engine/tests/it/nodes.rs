@@ -254,3 +254,36 @@ async fn a_node_leaves_a_claimed_target_alone_until_the_claim_is_over() {
     pair.b.end(&task).await;
     pair.b.settled().await;
 }
+
+// proves: R3, D6
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_has_ended_is_no_debt_of_the_target() {
+    let patience = Patience { claim: Duration::from_secs(600), ..impatient() };
+    let pair = Pair::new(Patience { answer: Duration::from_secs(60), ..patience }).await;
+    let end_and_stand_still = async |task: &OpenedTask| {
+        let pause = pair.a.fake.pause_at("look", 0);
+        pair.a.end(task).await;
+        let engine = pair.a.engine.clone();
+        let working = tokio::spawn(async move { engine.settle().await });
+        pause.reached.notified().await;
+        (pause, working)
+    };
+    for _ in 0..16 {
+        pair.a.lease(&pair.task).await.unwrap();
+    }
+    let (pause, working) = end_and_stand_still(&pair.task).await;
+    pair.b.engine.settle().await.unwrap();
+    pause.go_on.notify_one();
+    working.await.unwrap().unwrap();
+    assert_eq!(pair.times_gone().await, 16);
+    // The other one knows of sixteen that were to go, and the target is not its own to look at.
+    let task = open(&pair.a.engine).await;
+    pair.a.lease(&task).await.unwrap();
+    let (pause, working) = end_and_stand_still(&task).await;
+    pair.clock.advance_ms(bailiwick_core::lease::DEBT_AFTER_MS + 1);
+    pair.b.engine.settle().await.unwrap();
+    assert_eq!(pair.b.engine.standing().await.unwrap().debts, 1);
+    pair.b.lease(&open(&pair.b.engine).await).await.unwrap();
+    pause.go_on.notify_one();
+    working.await.unwrap().unwrap();
+}
