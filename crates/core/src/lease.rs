@@ -350,7 +350,8 @@ impl Lease {
         self.debt_from().is_some_and(|from| from <= now)
     }
 
-    /// From when on it is a debt if it has not gone by then; `None` while nobody ends it.
+    /// From when on it is a debt if it has not gone by then: always, once ending it has failed; `None` while nobody
+    /// ends it.
     pub fn debt_from(&self) -> Option<Time> {
         match self.state {
             LeaseState::Revoking { .. } if self.trouble.is_some() => Some(Time(0)),

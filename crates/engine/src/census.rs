@@ -46,14 +46,6 @@ impl Census {
     }
 }
 
-impl FromIterator<(LeaseId, (AgentId, SystemId))> for Census {
-    fn from_iter<I: IntoIterator<Item = (LeaseId, (AgentId, SystemId))>>(all: I) -> Self {
-        let mut census = Census::default();
-        all.into_iter().for_each(|(lease, (agent, system))| census.insert(lease, agent, system));
-        census
-    }
-}
-
 /// One less of a name; what has come to nothing is not kept.
 fn less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, name: &K) {
     if let Some(count) = counts.get_mut(name) {
@@ -74,10 +66,9 @@ mod tests {
         let (a, b) = (AgentId::parse("a").unwrap(), AgentId::parse("b").unwrap());
         let system = SystemId::parse("shop").unwrap();
         let counts = |census: &Census| [census.of_agent(&a), census.of_agent(&b), census.of_system(&system)];
-        let mut census: Census =
-            [(lease.clone(), (a.clone(), system.clone())), (other.clone(), (b.clone(), system.clone()))]
-                .into_iter()
-                .collect();
+        let mut census = Census::default();
+        census.insert(lease.clone(), a.clone(), system.clone());
+        census.insert(other.clone(), b.clone(), system.clone());
         assert_eq!(counts(&census), [1, 1, 2]);
         census.insert(lease.clone(), a.clone(), system.clone());
         assert_eq!(counts(&census), [1, 1, 2]);

@@ -10,7 +10,9 @@ use bailiwick_api::{Answer, Call, Caller, Denial, Outcome as Report, OutcomeStat
 use bailiwick_broker::{BrokerError, Created, Credential, Doing, Effective, OnBehalf, Plan, Spec};
 use bailiwick_core::decision::{Outcome, Permit, Scene};
 use bailiwick_core::event::TaskEvent;
-use bailiwick_core::lease::{Lease, LeaseFact, LeaseState, Mandate, Revocability, Terms, Wanted, must_end};
+use bailiwick_core::lease::{
+    DEBT_AFTER_MS, Lease, LeaseFact, LeaseState, Mandate, Revocability, Terms, Wanted, must_end,
+};
 use bailiwick_core::value::Value;
 use bailiwick_core::{LeaseId, SystemId};
 use bailiwick_store::AppendError;
@@ -426,7 +428,7 @@ impl Engine {
             task: task.clone(),
             handle: handle(lease),
             urgent,
-            debt_from: lease.debt_from(),
+            debt_from: lease.debt_from().unwrap_or_else(|| self.now().plus_ms(DEBT_AFTER_MS + 1)),
             recorded: lease.trouble.as_ref().map_or((0, None), |t| (t.attempts, Some(t.code.clone()))),
         });
         target.wake.notify_one();

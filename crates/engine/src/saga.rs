@@ -4,7 +4,7 @@
 //! Everything here may be run again at any time and from any state. It runs at start, every two seconds, and at once
 //! when something has ended. A failure is recorded, alarms, and is tried again for ever.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use bailiwick_core::task::TaskState;
 use bailiwick_core::{LeaseId, TaskId};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use crate::census::Census;
 use crate::error::EngineError;
 use crate::lease::asked;
 use crate::log::Engine;
@@ -80,7 +81,7 @@ impl Engine {
     /// Reads the list of what stands, counts it, and gives the tasks.
     async fn tasks_with_leases(&self) -> Result<BTreeSet<TaskId>, EngineError> {
         let view = self.view("leases");
-        let (mut tasks, mut census) = (BTreeSet::new(), HashMap::new());
+        let (mut tasks, mut census) = (BTreeSet::new(), Census::default());
         let mut after: Option<String> = None;
         loop {
             let page = self.store().view_scan(&view, "", after.as_deref(), 1000).await?;
@@ -88,7 +89,7 @@ impl Engine {
             let full = page.len() == 1000;
             for (key, row) in page {
                 if let (Ok(lease), Some((task, agent, system))) = (LeaseId::parse(&key), read_row(&row)) {
-                    census.insert(lease, (agent, system));
+                    census.insert(lease, agent, system);
                     tasks.insert(task);
                 }
             }

@@ -126,8 +126,8 @@ pub(crate) struct Due {
     pub(crate) task: TaskId,
     pub(crate) handle: Handle,
     pub(crate) urgent: bool,
-    /// From when on it is a debt; `None` if it is not on record that it must go.
-    pub(crate) debt_from: Option<Time>,
+    /// From when on it is a debt.
+    pub(crate) debt_from: Time,
     /// Attempts recorded so far, and the code of the last trouble that was recorded.
     pub(crate) recorded: (u32, Option<String>),
 }
@@ -136,7 +136,7 @@ pub(crate) struct Due {
 struct Work {
     due: BTreeMap<LeaseId, Due>,
     /// What is being ended at this moment, and from when on it is a debt.
-    flying: HashMap<LeaseId, Option<Time>>,
+    flying: HashMap<LeaseId, Time>,
     /// How many debts there are, and when they were counted.
     debts: Option<(Instant, usize)>,
     retries: HashMap<LeaseId, (u32, Instant)>,
@@ -214,7 +214,7 @@ impl Target {
 
     /// It is not, and is tried again after a while: a debt from now on. Gives the number of attempts.
     pub(crate) fn failed(&self, mut due: Due, patience: &Patience) -> u32 {
-        due.debt_from = Some(Time(0));
+        due.debt_from = Time(0);
         let mut work = self.work();
         let lease = due.handle.lease.clone();
         let before = work.retries.get(&lease).map_or(due.recorded.0, |(n, _)| *n);
@@ -234,10 +234,9 @@ impl Target {
 
     /// Forgets debts that are gone. What has only just become due stays: it may be younger than what is known of it.
     fn forget(&self, is_gone: impl Fn(&LeaseId) -> bool, now: Time) {
-        let is_debt = |due: &Due| due.debt_from.is_some_and(|from| from <= now);
         let mut work = self.work();
         let Work { due, flying, retries, .. } = &mut *work;
-        due.retain(|lease, due| !is_debt(due) || !is_gone(lease));
+        due.retain(|lease, due| due.debt_from > now || !is_gone(lease));
         retries.retain(|lease, _| due.contains_key(lease) || flying.contains_key(lease));
     }
 
@@ -248,7 +247,7 @@ impl Target {
             return debts;
         }
         let all = work.due.values().map(|due| due.debt_from).chain(work.flying.values().copied());
-        let debts = all.filter(|from| from.is_some_and(|from| from <= now)).count();
+        let debts = all.filter(|from| *from <= now).count();
         work.debts = Some((Instant::now(), debts));
         debts
     }
@@ -288,14 +287,10 @@ impl Target {
         let work = self.work();
         let paused = work.paused.map_or(now, |(_, until)| until).max(work.left_alone.unwrap_or(now));
         let when = |lease| work.retries.get(lease).map_or(now, |(_, until)| *until).max(paused);
-        let mut soonest: Option<Instant> = None;
-        for at in work.due.keys().map(when) {
-            soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
-            if at <= now {
-                break;
-            }
+        if work.due.keys().any(|lease| when(lease) <= now) {
+            return Some(Duration::ZERO);
         }
-        soonest.map(|until| until.saturating_duration_since(now))
+        work.due.keys().map(when).min().map(|until| until.saturating_duration_since(now))
     }
 }
 
@@ -363,15 +358,18 @@ impl Targets {
     }
 
     /// Counts anew; what is being created at this moment keeps its place, and what other nodes have ended is no debt.
-    pub(crate) fn count(&self, standing: HashMap<LeaseId, (AgentId, SystemId)>, now: Time) {
+    pub(crate) fn count(&self, mut standing: Census, now: Time) {
         for target in self.by_name.values() {
-            target.forget(|lease| !standing.contains_key(lease), now);
+            target.forget(|lease| !standing.contains(lease), now);
         }
         let creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
         let mut census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept: Vec<_> =
-            creating.iter().filter_map(|lease| Some((lease.clone(), census.get(lease)?.clone()))).collect();
-        *census = standing.into_iter().chain(kept).collect();
+        for lease in creating.iter() {
+            if let Some((agent, system)) = census.get(lease) {
+                standing.insert(lease.clone(), agent.clone(), system.clone());
+            }
+        }
+        *census = standing;
         let mut made = self.made_here.lock().unwrap_or_else(PoisonError::into_inner);
         made.retain(|lease| census.contains(lease));
     }

@@ -25,6 +25,10 @@ struct Shop {
 }
 
 async fn connect(engine: &Engine, brokers: Vec<Arc<Fake>>, quota: Quota) {
+    connect_with(engine, brokers, quota, impatient()).await;
+}
+
+async fn connect_with(engine: &Engine, brokers: Vec<Arc<Fake>>, quota: Quota, patience: Patience) {
     let root = person("root");
     for broker in &brokers {
         for manifest in bailiwick_broker::Broker::scopes(broker.as_ref()) {
@@ -32,7 +36,7 @@ async fn connect(engine: &Engine, brokers: Vec<Arc<Fake>>, quota: Quota) {
         }
     }
     let brokers = brokers.into_iter().map(|b| b as Arc<dyn bailiwick_broker::Broker>).collect();
-    engine.connect(Connectors { brokers, quota, patience: impatient() }).await.unwrap();
+    engine.connect(Connectors { brokers, quota, patience }).await.unwrap();
 }
 
 pub async fn open(engine: &Engine) -> OpenedTask {
@@ -530,6 +534,42 @@ async fn targets_together_take_no_longer_than_the_slowest_of_them() {
     working.abort();
 }
 
+// proves: R3, D6
+#[tokio::test]
+async fn what_takes_too_long_to_end_is_owed_while_it_is_being_ended() {
+    let world = World::new().await;
+    let engine = &world.engine;
+    let (fake, _) = Fake::new("shop");
+    register(engine).await;
+    let patience = Patience { answer: Duration::from_secs(600), ..impatient() };
+    connect_with(engine, vec![fake.clone()], Quota::default(), patience).await;
+    let task = open(engine).await;
+    let caller = world.caller(&task.task, &task.grant, "reporter");
+    for _ in 0..16 {
+        assert!(matches!(engine.lease(&caller, call("shop.read")).await.unwrap(), Leased::Given(_)));
+    }
+    let working = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.work().await }
+    });
+    let pause = fake.pause_at("look", 0);
+    engine.end_task("dana", &task.task, Cause::Completed, "done").await.unwrap();
+    pause.reached.notified().await;
+    world.clock.advance_ms(bailiwick_core::lease::DEBT_AFTER_MS + 1);
+    // Debts are counted at most once a second; until then it is the rules that refuse.
+    let begun = Instant::now();
+    let said = loop {
+        match engine.lease(&caller, call("shop.read")).await {
+            Err(error) => break error.code,
+            Ok(other) => assert!(matches!(other, Leased::Deny(_)), "{other:?}"),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is owed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(said, "lease.target_in_debt");
+    working.abort();
+}
+
 // proves: R2, R5
 #[tokio::test]
 async fn what_is_killed_while_others_wait_for_their_second_look_goes_at_once() {
@@ -537,12 +577,8 @@ async fn what_is_killed_while_others_wait_for_their_second_look_goes_at_once() {
     let engine = &world.engine;
     let (fake, state) = Fake::new("shop");
     register(engine).await;
-    for manifest in bailiwick_broker::Broker::scopes(fake.as_ref()) {
-        engine.classify(&person("root"), manifest, None).await.unwrap();
-    }
     let patience = Patience { look_gap: Duration::from_secs(3600), ..impatient() };
-    let connectors = Connectors { brokers: vec![fake], quota: Quota::default(), patience };
-    engine.connect(connectors).await.unwrap();
+    connect_with(engine, vec![fake], Quota::default(), patience).await;
     let working = tokio::spawn({
         let engine = engine.clone();
         async move { engine.work().await }
