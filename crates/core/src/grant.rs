@@ -20,6 +20,8 @@ pub struct Grant {
     pub parent: Option<GrantId>,
     /// Handoffs between the root and this one.
     pub depth: u8,
+    /// The epoch it was made in: its agent was registered then. Zero where that is not on record, as for the root.
+    pub since: u64,
     /// What it may do.
     pub held: Vec<Held>,
     /// When it ends.

@@ -219,6 +219,8 @@ pub struct Registry {
     /// The names of `agents`, for the walk up a line of grants.
     registered: HashSet<AgentId>,
     retired: BTreeSet<AgentId>,
+    /// The epoch in which an agent was last retired; zero if none ever was.
+    last_retired: u64,
     people: BTreeMap<PrincipalId, Person>,
     tools: BTreeMap<ToolId, Tool>,
     definitions: BTreeMap<ToolId, Value>,
@@ -247,6 +249,7 @@ impl Registry {
                 self.agents.remove(agent);
                 self.registered.remove(agent);
                 self.retired.insert(agent.clone());
+                self.last_retired = self.version;
             }
             RegistryEvent::PersonSet { person, .. } => {
                 self.people.insert(person.id.clone(), person.clone());
@@ -288,6 +291,10 @@ impl Registry {
     /// Whether an agent of this name exists.
     pub fn is_registered(&self, id: &AgentId) -> bool {
         self.registered.contains(id)
+    }
+    /// Whether every agent that was registered in an epoch still is.
+    pub fn has_kept(&self, epoch: u64) -> bool {
+        epoch >= self.last_retired
     }
     /// Whether a name belonged to an agent that was retired.
     pub fn is_retired(&self, id: &AgentId) -> bool {

@@ -90,6 +90,31 @@ fn an_ancestor_that_was_retired_takes_its_descendants_along() {
     world.refused("executor", "cloud.restart", RESTART, 1, "caller.unknown_agent");
 }
 
+// proves: R4, INV4
+#[test]
+fn whenever_an_agent_is_retired_its_line_ends_and_no_other() {
+    const LINE: [&str; 3] = ["planner", "executor", "reader"];
+    for (who, after) in [LINE.as_slice(), &["stranger"]]
+        .concat()
+        .into_iter()
+        .flat_map(|who| (0..LINE.len()).map(move |n| (who, n)))
+    {
+        let mut world = World::holding(vec![to_use("cloud.restart").and_pass(&LINE[1..], 3)]);
+        for hop in 0..LINE.len() {
+            if hop == after {
+                world.registry.apply(&RegistryEvent::AgentRetired { agent: agent(who), by: person("root") });
+            }
+            if let Some([from, to]) = LINE.windows(2).nth(hop) {
+                let capability = to_use("cloud.restart").and_pass(&LINE[1..], 2 - u8::try_from(hop).unwrap());
+                let request = world.handoff(from, to, vec![capability]);
+                world.hand(&request);
+            }
+        }
+        let live = LINE.iter().position(|name| *name == who).unwrap_or(LINE.len());
+        only_these_act(&mut world, &LINE[..live]);
+    }
+}
+
 // proves: R1, INV2, A58
 #[test]
 fn whatever_ends_a_task_ends_it_for_all_and_for_good() {
