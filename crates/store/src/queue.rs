@@ -64,6 +64,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// A request that is in a hurry, and where its outcome is to be heard.
+    pub(crate) fn new(job: Job) -> (Self, oneshot::Receiver<Outcome>) {
+        let (answer, outcome) = oneshot::channel();
+        (Request { job, answer, _counted: None }, outcome)
+    }
+
     /// Tells the caller; one who has left is not waited for.
     pub(crate) fn answer(self, outcome: Outcome) {
         let _left = self.answer.send(outcome);
@@ -154,9 +160,21 @@ pub(crate) fn line() -> (Queue, Waiting) {
 impl Queue {
     /// Waits for the writer's answer. When the caller gives up waiting, the job may still be done.
     pub(crate) async fn ask(&self, job: Job) -> Outcome {
-        let (answer, outcome) = oneshot::channel();
-        self.enter(Request { job, answer, _counted: None }).await?;
+        let (request, outcome) = Request::new(job);
+        self.enter(request).await?;
         outcome.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Whether nobody stands in the line.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.line.capacity() == self.line.max_capacity()
+    }
+
+    /// What lingers, and after it this request: for whoever writes without standing in the line.
+    pub(crate) fn with_lingering(&self, request: Request) -> Vec<Request> {
+        let mut batch = self.lingering.take();
+        batch.push(request);
+        batch
     }
 
     async fn enter(&self, request: Request) -> Result<(), StoreError> {
@@ -217,14 +235,15 @@ pub(crate) fn closed() -> StoreError {
 
 impl Waiting {
     /// Everything waiting, at least one request, at most a batch; `None` when the store is to be let go.
-    /// For a writer on its own thread.
-    pub(crate) fn batch_blocking(&mut self) -> Option<Vec<Request>> {
+    /// For a writer on its own thread, which takes hold of what it writes with once something has come, and before
+    /// anything is taken from what waits.
+    pub(crate) fn batch_blocking<H>(&mut self, hold: impl Fn() -> H) -> Option<(H, Vec<Request>)> {
         loop {
             let first = self.messages.blocking_recv();
-            let over = first.is_none();
+            let (over, held) = (first.is_none(), hold());
             let batch = self.gather(first);
             if over || !batch.is_empty() {
-                return (!batch.is_empty()).then_some(batch);
+                return (!batch.is_empty()).then_some((held, batch));
             }
         }
     }

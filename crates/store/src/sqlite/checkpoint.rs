@@ -36,6 +36,12 @@ impl Gate {
         drop(turn);
         passage
     }
+
+    /// Passes if nobody is at it or waiting for it.
+    pub(super) fn try_pass(&self) -> Option<MutexGuard<'_, ()>> {
+        let _turn = self.turnstile.try_lock().ok()?;
+        self.passage.try_lock().ok()
+    }
 }
 
 /// The writer's view of the checkpointer; dropping it ends the thread.

@@ -1,4 +1,4 @@
-//! The embedded backend: one SQLite file, one writer thread, readers beside it.
+//! The embedded backend: one SQLite file, one writer, readers beside it.
 //!
 //! Write-ahead log, `synchronous=FULL`: an answer is given after the log is on the medium. Automatic
 //! checkpoints are off in the writer; another thread folds the log back ([`checkpoint`]), so no commit
@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bailiwick_audit::tree::Hash;
 use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::{Fault, StoreError};
@@ -25,6 +26,7 @@ use crate::queue::{Job, Outcome, Queue, Status, line};
 use crate::record::{Health, Recorded, StoredCheckpoint, TreeHead};
 use reserve::Reserve;
 use trouble::store_error;
+use writer::Pen;
 
 /// Reading connections kept open; more are opened and closed as needed.
 const READERS_KEPT: usize = 4;
@@ -32,6 +34,7 @@ const READERS_KEPT: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
     queue: Queue,
+    pen: Pen,
     status: Arc<Status>,
     readers: Arc<Readers>,
     reserve: Arc<Mutex<Reserve>>,
@@ -50,12 +53,19 @@ impl Sqlite {
         let reserve = Arc::new(Mutex::new(Reserve::beside(path)));
         let (queue, waiting) = line();
         let shared = (Arc::clone(&status), Arc::clone(&readers), Arc::clone(&reserve));
-        writer::start(path, opened, shared, waiting)?;
-        Ok(Sqlite { queue, status, readers, reserve })
+        let pen = writer::start(path, opened, shared, waiting)?;
+        Ok(Sqlite { queue, pen, status, readers, reserve })
     }
 
     pub(crate) async fn ask(&self, job: Job) -> Outcome {
-        self.queue.ask(job).await
+        match self.try_ask(job) {
+            Ok(outcome) => outcome,
+            Err(job) => self.queue.ask(job).await,
+        }
+    }
+
+    fn try_ask(&self, job: Job) -> Result<Outcome, Job> {
+        if may_wait_here() { self.pen.try_ask(job, &self.queue) } else { Err(job) }
     }
 
     pub(crate) async fn ask_soon(&self, job: Job) -> oneshot::Receiver<Outcome> {
@@ -201,9 +211,78 @@ impl Readers {
     }
 }
 
+/// Whether the thread this runs on may wait for the disk a moment: one of several of a runtime.
+fn may_wait_here() -> bool {
+    let several = |runtime: Handle| {
+        runtime.runtime_flavor() == RuntimeFlavor::MultiThread && runtime.metrics().num_workers() > 1
+    };
+    Handle::try_current().is_ok_and(several)
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let failed = |_| StoreError::new(Fault::Closed, "the runtime is shutting down");
     tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Done;
+    use crate::record::{Append, NewEvent};
+
+    fn append(version: u64) -> Job {
+        let event = NewEvent { time_ms: 1, kind: "noted".to_owned(), bytes: version.to_be_bytes().to_vec() };
+        let stream = "s".to_owned();
+        Job::Append(Append { stream, expect: version, guards: vec![], events: vec![event], views: vec![] })
+    }
+
+    /// Appends so many events one by one; how many of them on the caller's thread.
+    async fn on_their_own(store: &Sqlite, events: u64) -> u64 {
+        let mut own = 0;
+        for version in 0..events {
+            let outcome = match store.try_ask(append(version)) {
+                Ok(outcome) => (own += 1, outcome).1,
+                Err(job) => store.queue.ask(job).await,
+            };
+            assert!(matches!(outcome, Ok(Done::Appended(appended)) if appended.version == version + 1));
+        }
+        own
+    }
+
+    async fn opened(folder: &tempfile::TempDir) -> Sqlite {
+        Sqlite::open(folder.path().join("ledger.db")).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_finds_nobody_writing_writes_on_a_thread_of_several() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        assert!(
+            on_their_own(&store, 300).await > 0,
+            "the first is left to the writer's thread, hardly all are"
+        );
+        store.close().await;
+        assert!(store.try_ask(append(300)).is_err());
+        assert!(store.ask(append(300)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn on_the_only_thread_nobody_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        assert_eq!(on_their_own(&store, 100).await, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_lingers_is_written_before_what_was_asked_for_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        for pair in 0..100 {
+            let soon = store.ask_soon(append(2 * pair)).await;
+            assert!(store.ask(append(2 * pair + 1)).await.is_ok());
+            assert!(soon.await.is_ok_and(|outcome| outcome.is_ok()));
+        }
+    }
 }

@@ -1,5 +1,9 @@
 //! The one writer: takes everything waiting, judges it on stream heads in memory, commits once, answers.
 //!
+//! It has a thread of its own. While commits are quick and hardly anybody comes, a caller who finds nobody writing
+//! takes the [`Pen`] and commits on the thread it is on, which spares waking two threads; whoever comes meanwhile
+//! stands in the line for the writer's thread.
+//!
 //! INVARIANT (INV7): no request is answered with success before `COMMIT` has returned, which with
 //! `synchronous=FULL` means that the log was flushed. A failed commit fails its whole batch, and nothing
 //! kept in memory outlives it. After a medium failure the writer stops: a flush that failed is never tried
@@ -7,7 +11,9 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LockResult, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bailiwick_audit::tree::Frontier;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -21,7 +27,7 @@ use super::{Readers, store_error};
 use crate::error::{AppendError, Fault, Refusal, StoreError};
 use crate::heads::{self, Heads};
 use crate::ledger::{self, TileNode};
-use crate::queue::{Done, Job, Once, Outcome, Request, Status, Waiting};
+use crate::queue::{Done, Job, Once, Outcome, Queue, Request, Status, Waiting, closed};
 use crate::record::{Append, Appended, HealthState, Remembered, StoredCheckpoint, ViewPut};
 
 /// Stream heads kept in memory between commits; past this they are read again.
@@ -31,39 +37,92 @@ const PURGED_PER_COMMIT: i64 = 64;
 /// What an event costs in the log beside its bytes, roughly: parts of a row, an index entry and its pages.
 const EVENT_OVERHEAD_BYTES: usize = 512;
 
+/// A commit that took longer is not one to be made on a caller's thread.
+const QUICK: Duration = Duration::from_millis(1);
+/// Requests in one commit that are few.
+const FEW: usize = 4;
+
 /// Starts the writer's thread; it ends, and lets go of the file, when the queue is closed.
 pub(super) fn start(
     path: &Path,
     opened: Opened,
     shared: (Arc<Status>, Arc<Readers>, Arc<Mutex<Reserve>>),
     waiting: Waiting,
-) -> Result<(), StoreError> {
+) -> Result<Pen, StoreError> {
     let (status, readers, reserve) = shared;
     let gate = Arc::new(Gate::default());
     let writer = Writer {
         home: Home::of(path)?,
         ledger: Some(Ledger::new(opened.connection, opened.frontier)),
         stopped: None,
+        calm: false,
         checkpointer: Checkpointer::start(path, Arc::clone(&gate))?,
-        gate,
         status,
-        readers,
         reserve,
         _lock: opened.lock,
     };
-    let spawned = std::thread::Builder::new().name("bw-writer".into()).spawn(move || writer.run(waiting));
-    spawned.map(|_| ()).map_err(|error| StoreError::new(Fault::Busy, format!("no thread: {error}")))
+    let pen = Pen { gate, writer: Arc::new(Mutex::new(Some(writer))), wanted: Arc::default() };
+    let own = pen.clone();
+    let body = move || own.run(waiting, &readers);
+    let spawned = std::thread::Builder::new().name("bw-writer".into()).spawn(body);
+    spawned.map(|_| pen).map_err(|error| StoreError::new(Fault::Busy, format!("no thread: {error}")))
 }
 
+/// The writer, in one hand at a time; none once it has left.
+#[derive(Clone, Debug)]
+pub(super) struct Pen {
+    writer: Arc<Mutex<Option<Writer>>>,
+    /// Whether the writer's thread waits for it: then no caller is let in before.
+    wanted: Arc<AtomicBool>,
+    gate: Arc<Gate>,
+}
+
+impl Pen {
+    /// The writer's own thread.
+    fn run(&self, mut waiting: Waiting, readers: &Readers) {
+        while let Some((writer, batch)) = waiting.batch_blocking(|| self.take()) {
+            // Whoever panicked with it in hand left it unfit: then nothing is written any more.
+            let Ok(mut writer) = writer else { break };
+            let Some(writer) = writer.as_mut() else { break };
+            let _passage = self.gate.pass();
+            writer.serve(batch);
+        }
+        readers.close();
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        waiting.left();
+    }
+
+    fn take(&self) -> LockResult<MutexGuard<'_, Option<Writer>>> {
+        self.wanted.store(true, Ordering::Release);
+        let writer = self.writer.lock();
+        self.wanted.store(false, Ordering::Release);
+        writer
+    }
+
+    /// Does a job on the caller's thread if that is likely to take no longer than waking another; gives it back if not.
+    pub(super) fn try_ask(&self, job: Job, queue: &Queue) -> Result<Outcome, Job> {
+        if self.wanted.load(Ordering::Acquire) || !queue.is_empty() {
+            return Err(job);
+        }
+        let Ok(mut writer) = self.writer.try_lock() else { return Err(job) };
+        let Some(writer) = writer.as_mut().filter(|writer| writer.calm) else { return Err(job) };
+        let Some(_passage) = self.gate.try_pass() else { return Err(job) };
+        let (request, mut outcome) = Request::new(job);
+        writer.serve(queue.with_lingering(request));
+        Ok(outcome.try_recv().unwrap_or_else(|_| Err(closed().into())))
+    }
+}
+
+#[derive(Debug)]
 struct Writer {
     home: Home,
     /// Absent after a failed commit, until it could be read anew.
     ledger: Option<Ledger>,
     /// Why nothing is written any more.
     stopped: Option<StoreError>,
-    gate: Arc<Gate>,
+    /// Whether the last commit was quick and for few.
+    calm: bool,
     status: Arc<Status>,
-    readers: Arc<Readers>,
     reserve: Arc<Mutex<Reserve>>,
     // Dropped in this order: the checkpointer's connection first, the lock last.
     checkpointer: Checkpointer,
@@ -71,19 +130,17 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, mut waiting: Waiting) {
-        while let Some(batch) = waiting.batch_blocking() {
-            let outcomes = self.commit(&batch);
-            match outcomes {
-                Ok(outcomes) => {
-                    batch.into_iter().zip(outcomes).for_each(|(request, outcome)| request.answer(outcome));
-                }
-                Err(error) => batch.into_iter().for_each(|request| request.answer(Err(error.clone().into()))),
+    /// Commits a batch and answers it.
+    fn serve(&mut self, batch: Vec<Request>) {
+        let begun = Instant::now();
+        let outcomes = self.commit(&batch);
+        self.calm = outcomes.is_ok() && batch.len() <= FEW && begun.elapsed() <= QUICK;
+        match outcomes {
+            Ok(outcomes) => {
+                batch.into_iter().zip(outcomes).for_each(|(request, outcome)| request.answer(outcome));
             }
+            Err(error) => batch.into_iter().for_each(|request| request.answer(Err(error.clone().into()))),
         }
-        self.readers.close();
-        drop(self);
-        waiting.left();
     }
 
     /// One commit for the whole batch: an outcome for each request, or one failure for all. On a full disk the
@@ -127,7 +184,6 @@ impl Writer {
         admits: fn(&Request) -> bool,
     ) -> Result<Vec<Outcome>, StoreError> {
         self.home.check()?;
-        let _passage = self.gate.pass();
         let ledger = match &mut self.ledger {
             Some(ledger) => ledger,
             absent => absent.insert(Ledger::reopen(&self.home.path)?),
@@ -155,6 +211,7 @@ impl Writer {
 }
 
 /// The file as it was when opened. SQLite would go on writing to a file that has been unlinked.
+#[derive(Debug)]
 struct Home {
     path: PathBuf,
     device: u64,
@@ -178,6 +235,7 @@ impl Home {
 }
 
 /// The writing connection with what it knows of the file's content.
+#[derive(Debug)]
 struct Ledger {
     db: Connection,
     frontier: Frontier,

@@ -4,8 +4,17 @@ use std::path::Path;
 use std::process::Command;
 
 use bailiwick_store::{HealthState, Location, Store};
+use tokio::task::JoinSet;
 
 use crate::support::{Place, append, append_somewhere, assert_whole, inside, run_inside};
+
+/// Tells a story twice: where only the writer's own thread writes, and where its callers may.
+fn both_ways(story: impl AsyncFn()) {
+    let mut several = tokio::runtime::Builder::new_multi_thread();
+    for runtime in [&mut tokio::runtime::Builder::new_current_thread(), several.worker_threads(2)] {
+        runtime.enable_all().build().unwrap().block_on(story());
+    }
+}
 
 async fn refusal(location: Location) -> &'static str {
     Store::open(location).await.unwrap_err().code()
@@ -21,38 +30,69 @@ async fn a_second_writer_is_refused_until_the_first_has_closed() {
     append_somewhere(&place.open().await, "s", "the second may now").await;
 }
 
-#[tokio::test]
-async fn a_file_locked_from_outside_is_waited_for_then_refused_then_written_again() {
+#[test]
+fn a_file_locked_from_outside_is_waited_for_then_refused_then_written_again() {
+    both_ways(async || {
+        let place = Place::sqlite();
+        let store = place.open().await;
+        append_somewhere(&store, "before", "quick").await;
+        let outsider = rusqlite::Connection::open(place.file()).unwrap();
+        outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(store.append_at(append("s", 0, &["a"])).await.unwrap_err().code(), "store.locked");
+        assert_eq!(store.health().state, HealthState::Failing);
+        assert_eq!(store.version("s").await, Ok(0), "reading goes on");
+        outsider.execute_batch("ROLLBACK").unwrap();
+        store.append_at(append("s", 0, &["a"])).await.unwrap();
+        assert_eq!(store.health().state, HealthState::Up);
+        assert_eq!(store.health().last_error.unwrap().code(), "store.locked", "what happened is still told");
+        assert_whole(&store).await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_one_caller_waits_for_a_locked_file_others_go_on() {
     let place = Place::sqlite();
     let store = place.open().await;
+    append_somewhere(&store, "before", "quick").await;
     let outsider = rusqlite::Connection::open(place.file()).unwrap();
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(store.append_at(append("s", 0, &["a"])).await.unwrap_err().code(), "store.locked");
-    assert_eq!(store.health().state, HealthState::Failing);
-    assert_eq!(store.version("s").await, Ok(0), "reading goes on");
+    let mut waiting = JoinSet::new();
+    for n in 0..8 {
+        let (store, stream) = (store.clone(), format!("s-{n}"));
+        waiting.spawn(async move { store.append_at(append(&stream, 0, &["a"])).await });
+    }
+    // Served by the same threads, before anything that waits for the file is let go.
+    let going = tokio::spawn(async move {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        store.version("before").await
+    });
+    assert_eq!(going.await.unwrap(), Ok(1));
     outsider.execute_batch("ROLLBACK").unwrap();
-    store.append_at(append("s", 0, &["a"])).await.unwrap();
-    assert_eq!(store.health().state, HealthState::Up);
-    assert_eq!(store.health().last_error.unwrap().code(), "store.locked", "what happened is still told");
-    assert_whole(&store).await;
+    while let Some(appended) = waiting.join_next().await {
+        appended.unwrap().unwrap();
+    }
 }
 
 // proves: INV7
-#[tokio::test]
-async fn nothing_is_acknowledged_into_a_file_that_was_removed_or_replaced() {
-    for replace in [false, true] {
-        let place = Place::sqlite();
-        let store = place.open().await;
-        store.append_at(append("s", 0, &["a"])).await.unwrap();
-        std::fs::remove_file(place.file()).unwrap();
-        if replace {
-            std::fs::write(place.file(), "").unwrap();
+#[test]
+fn nothing_is_acknowledged_into_a_file_that_was_removed_or_replaced() {
+    both_ways(async || {
+        for replace in [false, true] {
+            let place = Place::sqlite();
+            let store = place.open().await;
+            store.append_at(append("s", 0, &["a"])).await.unwrap();
+            std::fs::remove_file(place.file()).unwrap();
+            if replace {
+                std::fs::write(place.file(), "").unwrap();
+            }
+            for _ in 0..2 {
+                assert_eq!(store.append_at(append("s", 1, &["b"])).await.unwrap_err().code(), "store.gone");
+            }
+            assert_eq!(store.health().state, HealthState::Stopped);
         }
-        for _ in 0..2 {
-            assert_eq!(store.append_at(append("s", 1, &["b"])).await.unwrap_err().code(), "store.gone");
-        }
-        assert_eq!(store.health().state, HealthState::Stopped);
-    }
+    });
 }
 
 #[tokio::test]
@@ -123,7 +163,7 @@ fn remount(folder: &Path, options: &str) {
 }
 
 // proves: INV6, INV7, A71
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed() {
     let Some(folder) = inside().map(std::path::PathBuf::from) else {
         let folder = tempfile::tempdir().unwrap();
@@ -154,7 +194,7 @@ async fn a_full_disk_refuses_loses_nothing_and_is_written_again_when_freed() {
 }
 
 // proves: R3, A71
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_full_disk_the_reserve_still_records_endings() {
     let Some(folder) = inside().map(std::path::PathBuf::from) else {
         let folder = tempfile::tempdir().unwrap();
@@ -225,7 +265,7 @@ int fdatasync(int fd) { return flush("fdatasync", fd); }
 "#;
 
 // proves: INV7, A71
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_failed_flush_nothing_is_acknowledged_until_the_store_is_opened_again() {
     let Some(folder) = inside().map(std::path::PathBuf::from) else {
         let folder = tempfile::tempdir().unwrap();
