@@ -45,6 +45,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         };
         match accepted {
             Ok((stream, _)) => {
+                // Answers are small and written whole; waiting to fill packets only costs time.
+                let _sent_later_at_worst = stream.set_nodelay(true);
                 let connection = graceful.watch(connection(stream, router.clone()));
                 connections.spawn(async move {
                     if let Err(error) = connection.await {

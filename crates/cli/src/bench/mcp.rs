@@ -113,13 +113,20 @@ struct Served {
 impl Served {
     fn start(listener: TcpListener, routes: Router) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        Self::on(runtime, listener, routes)
+        Self::by(runtime, listener, async move |listener| axum::serve(listener, routes).await)
     }
 
-    fn on(runtime: tokio::runtime::Runtime, listener: TcpListener, routes: Router) -> anyhow::Result<Self> {
+    fn by<F>(
+        runtime: tokio::runtime::Runtime,
+        listener: TcpListener,
+        serve: impl FnOnce(tokio::net::TcpListener) -> F,
+    ) -> anyhow::Result<Self>
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
         let address = listener.local_addr()?;
         let listener = runtime.block_on(async { tokio::net::TcpListener::from_std(listener) })?;
-        runtime.spawn(async move { axum::serve(listener, routes).await });
+        runtime.spawn(serve(listener));
         Ok(Served { address, _runtime: runtime })
     }
 }
@@ -179,7 +186,8 @@ impl Clerk {
                 }
             }
         });
-        let served = Served::on(runtime, listener()?, Router::new().route("/yes", yes))?;
+        let routes = Router::new().route("/yes", yes);
+        let served = Served::by(runtime, listener()?, async move |l| axum::serve(l, routes).await)?;
         Ok(Clerk { address: served.address, _served: served })
     }
 }
@@ -199,7 +207,8 @@ impl Product {
         let url = format!("http://{}", listener.local_addr()?);
         let key = SigningKey::generate(KeyAlgorithm::Ed25519)?;
         let (routes, token) = runtime.block_on(Self::furnish(folder, &url, tool, &key))?;
-        Ok(Product { served: Served::on(runtime, listener, routes)?, url, key, token })
+        let serve = |listener| bailiwick_server::serve(listener, routes, std::future::pending());
+        Ok(Product { served: Served::by(runtime, listener, serve)?, url, key, token })
     }
 
     async fn furnish(
