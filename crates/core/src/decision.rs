@@ -414,8 +414,8 @@ fn suspension(scene: Scene<'_>, line: &[&Grant]) -> Result<(), Halt> {
     }
     let nobody = scene.registry.halts_nobody();
     for node in line {
-        let was_registered = node.since > 0 && scene.registry.has_kept(node.since);
-        if nobody && (was_registered || scene.registry.is_registered(&node.agent)) {
+        let kept = node.since > 0 && scene.registry.has_kept(node.since);
+        if nobody && (kept || scene.registry.is_registered(&node.agent)) {
             continue;
         }
         let Some(agent) = scene.registry.agent(&node.agent) else {

@@ -113,6 +113,10 @@ struct Served {
 impl Served {
     fn start(listener: TcpListener, routes: Router) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        Self::on(runtime, listener, routes)
+    }
+
+    fn on(runtime: tokio::runtime::Runtime, listener: TcpListener, routes: Router) -> anyhow::Result<Self> {
         Self::by(runtime, listener, async move |listener| axum::serve(listener, routes).await)
     }
 
@@ -186,8 +190,7 @@ impl Clerk {
                 }
             }
         });
-        let routes = Router::new().route("/yes", yes);
-        let served = Served::by(runtime, listener()?, async move |l| axum::serve(l, routes).await)?;
+        let served = Served::on(runtime, listener()?, Router::new().route("/yes", yes))?;
         Ok(Clerk { address: served.address, _served: served })
     }
 }

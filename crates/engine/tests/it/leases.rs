@@ -20,6 +20,7 @@ use crate::world::*;
 
 struct Shop {
     world: World,
+    fake: Arc<Fake>,
     state: Arc<Mutex<State>>,
     task: OpenedTask,
 }
@@ -80,12 +81,20 @@ impl Shop {
     }
 
     async fn with(quota: Quota) -> Shop {
+        Shop::of(quota, impatient()).await
+    }
+
+    async fn patient(patience: Patience) -> Shop {
+        Shop::of(Quota::default(), patience).await
+    }
+
+    async fn of(quota: Quota, patience: Patience) -> Shop {
         let world = World::new().await;
         let (fake, state) = Fake::new("shop");
         register(&world.engine).await;
-        connect(&world.engine, vec![fake], quota).await;
+        connect_with(&world.engine, vec![fake.clone()], quota, patience).await;
         let task = open(&world.engine).await;
-        Shop { world, state, task }
+        Shop { world, fake, state, task }
     }
 
     fn caller(&self) -> Caller {
@@ -355,7 +364,7 @@ async fn a_crash_between_intent_and_answer_leaves_nothing_after_one_recovery() {
         tokio::task::yield_now().await;
     }
     asking.abort();
-    let Shop { world, state, task } = shop;
+    let Shop { world, state, task, .. } = shop;
     // The process is gone; what it asked for arrives all the same.
     let world = world.reopened().await;
     gate.notify_one();
@@ -363,8 +372,8 @@ async fn a_crash_between_intent_and_answer_leaves_nothing_after_one_recovery() {
     let lease = world.engine.credentials().await.unwrap()[0].1.clone();
     fresh.lock().unwrap().there.insert(lease.intent.name.clone(), (lease.id().clone(), String::new()));
     drop(state);
-    connect(&world.engine, vec![fake], Quota::default()).await;
-    let shop = Shop { world, state: fresh, task };
+    connect(&world.engine, vec![fake.clone()], Quota::default()).await;
+    let shop = Shop { world, fake, state: fresh, task };
     shop.settled().await;
     assert_eq!(shop.there(), 0);
 }
@@ -537,16 +546,11 @@ async fn targets_together_take_no_longer_than_the_slowest_of_them() {
 // proves: R3, D6
 #[tokio::test]
 async fn what_takes_too_long_to_end_is_owed_while_it_is_being_ended() {
-    let world = World::new().await;
+    let shop = Shop::patient(Patience { answer: Duration::from_secs(600), ..impatient() }).await;
+    let Shop { world, fake, task, .. } = &shop;
     let engine = &world.engine;
-    let (fake, _) = Fake::new("shop");
-    register(engine).await;
-    let patience = Patience { answer: Duration::from_secs(600), ..impatient() };
-    connect_with(engine, vec![fake.clone()], Quota::default(), patience).await;
-    let task = open(engine).await;
-    let caller = world.caller(&task.task, &task.grant, "reporter");
     for _ in 0..16 {
-        assert!(matches!(engine.lease(&caller, call("shop.read")).await.unwrap(), Leased::Given(_)));
+        shop.given().await;
     }
     let working = tokio::spawn({
         let engine = engine.clone();
@@ -559,7 +563,7 @@ async fn what_takes_too_long_to_end_is_owed_while_it_is_being_ended() {
     // Debts are counted at most once a second; until then it is the rules that refuse.
     let begun = Instant::now();
     let said = loop {
-        match engine.lease(&caller, call("shop.read")).await {
+        match shop.ask().await {
             Err(error) => break error.code,
             Ok(other) => assert!(matches!(other, Leased::Deny(_)), "{other:?}"),
         }
@@ -573,12 +577,9 @@ async fn what_takes_too_long_to_end_is_owed_while_it_is_being_ended() {
 // proves: R2, R5
 #[tokio::test]
 async fn what_is_killed_while_others_wait_for_their_second_look_goes_at_once() {
-    let world = World::new().await;
-    let engine = &world.engine;
-    let (fake, state) = Fake::new("shop");
-    register(engine).await;
     let patience = Patience { look_gap: Duration::from_secs(3600), ..impatient() };
-    connect_with(engine, vec![fake], Quota::default(), patience).await;
+    let Shop { world, state, .. } = Shop::patient(patience).await;
+    let engine = &world.engine;
     let working = tokio::spawn({
         let engine = engine.clone();
         async move { engine.work().await }
@@ -660,16 +661,8 @@ async fn what_narrows_a_credential_is_vouched_for_even_where_it_only_reads() {
 // proves: R3, INV2
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_created_after_it_was_looked_for_is_not_called_gone() {
-    let world = World::new().await;
-    let (fake, state) = Fake::new("shop");
-    register(&world.engine).await;
-    for manifest in bailiwick_broker::Broker::scopes(fake.as_ref()) {
-        world.engine.classify(&person("root"), manifest, None).await.unwrap();
-    }
-    let patience = bailiwick_engine::Patience { answer: std::time::Duration::from_secs(60), ..impatient() };
-    let brokers = vec![fake.clone() as Arc<dyn bailiwick_broker::Broker>];
-    world.engine.connect(Connectors { brokers, quota: Quota::default(), patience }).await.unwrap();
-    let task = open(&world.engine).await;
+    let patience = Patience { answer: Duration::from_secs(60), ..impatient() };
+    let Shop { world, fake, state, task } = Shop::patient(patience).await;
     let gate = Arc::new(tokio::sync::Notify::new());
     state.lock().unwrap().gate = Some(gate.clone());
     let asking = tokio::spawn({

@@ -113,16 +113,6 @@ impl Pen {
     }
 }
 
-#[cfg(test)]
-impl Pen {
-    /// As after a commit that was quick, on whatever disk.
-    pub(super) fn find_calm(&self) {
-        if let Some(writer) = self.writer.lock().unwrap().as_mut() {
-            writer.calm = true;
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Writer {
     home: Home,
@@ -439,4 +429,79 @@ struct Transaction {
     nodes: Vec<TileNode>,
     /// Earliest clock given by those who remembered: keys expired for all of them may go.
     purge_before: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sqlite;
+    use super::*;
+    use crate::record::NewEvent;
+
+    fn append(version: u64) -> Job {
+        let event = NewEvent { time_ms: 1, kind: "noted".to_owned(), bytes: version.to_be_bytes().to_vec() };
+        let stream = "s".to_owned();
+        Job::Append(Append { stream, expect: version, guards: vec![], events: vec![event], views: vec![] })
+    }
+
+    /// Appends an event after a quick commit, whatever the disk, on the caller's thread if it may.
+    fn append_here(store: &Sqlite, version: u64) -> Option<Outcome> {
+        if let Some(writer) = store.pen.writer.lock().unwrap().as_mut() {
+            writer.calm = true;
+        }
+        store.try_ask(append(version)).ok()
+    }
+
+    async fn opened(folder: &tempfile::TempDir) -> Sqlite {
+        Sqlite::open(folder.path().join("ledger.db")).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_finds_nobody_writing_writes_on_a_thread_of_several() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        assert!(store.try_ask(append(0)).is_err(), "nobody knows yet how quick this disk is");
+        for version in 0..100 {
+            let outcome = append_here(&store, version).unwrap();
+            assert!(matches!(outcome, Ok(Done::Appended(appended)) if appended.version == version + 1));
+        }
+        store.close().await;
+        assert!(append_here(&store, 100).is_none());
+        assert!(store.ask(append(100)).await.is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_goes_before_who_waits_for_the_pen_or_for_the_gate() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        store.pen.wanted.store(true, Ordering::Release);
+        assert!(append_here(&store, 0).is_none(), "the writer's thread waits for it");
+        store.pen.wanted.store(false, Ordering::Release);
+        let gate = Arc::clone(&store.pen.gate);
+        let folding = gate.pass();
+        assert!(append_here(&store, 0).is_none(), "the log is being folded back");
+        drop(folding);
+        assert!(append_here(&store, 0).unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn on_the_only_thread_nobody_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        assert!(append_here(&store, 0).is_none());
+        assert!(store.ask(append(0)).await.is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_lingers_is_written_before_what_was_asked_for_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = opened(&folder).await;
+        for pair in 0..100 {
+            let soon = store.ask_soon(append(2 * pair)).await;
+            let outcome = match append_here(&store, 2 * pair + 1) {
+                Some(outcome) => outcome,
+                None => store.ask(append(2 * pair + 1)).await, // what lingered is being written already
+            };
+            assert!(outcome.is_ok() && soon.await.is_ok_and(|outcome| outcome.is_ok()));
+        }
+    }
 }
